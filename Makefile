@@ -1,0 +1,90 @@
+# evswitch: `sudo make run` and `sudo make test`, see README.md.
+# V=1 shows commands, SAN=1 builds with ASan and UBSan, CC=clang works.
+VERSION := 0.1.0
+CC      := gcc
+PREFIX  ?= /usr/local
+BUILD   ?= build$(if $(SAN),/san)
+PYTEST  ?= /usr/bin/python3 -m pytest
+FUZZ_SECONDS ?= 60
+Q        = $(if $(V),,@)
+say      = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2))
+
+PKGS     := libdpdk libpcap libnl-3.0 libnl-route-3.0 libevent libevent_pthreads jansson sqlite3 libcrypto libsystemd
+PKG_CFLAGS = $(eval PKG_CFLAGS := $(subst -I/,-isystem /,$(shell pkg-config --cflags $(PKGS))))$(PKG_CFLAGS)
+PKG_LIBS = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)
+
+CFLAGS  ?= -O2 -g
+WARN    := -Wall -Wextra -Wno-missing-field-initializers -Werror -Wshadow -Wmissing-prototypes
+SANFLAG := $(if $(SAN),-fsanitize=address -fsanitize=undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
+HARDEN  := $(if $(SAN)$(FUZZ),,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fPIE -fvisibility=hidden
+EVFLAGS  = -std=gnu17 $(PKG_CFLAGS) $(CFLAGS) $(WARN) $(HARDEN) $(SANFLAG) $(FUZZ) -D_GNU_SOURCE \
+	-DALLOW_EXPERIMENTAL_API -DEVS_VERSION='"$(VERSION)"' -I. -march=x86-64-v3 -mcx16 -mprfchw \
+	-fno-strict-aliasing -MMD -MP
+EVLINK   = -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(SANFLAG) $(LDFLAGS)
+LIBS     = $(PKG_LIBS) -lm -lpthread
+
+SRC      := $(wildcard dp/*.c ctrl/*.c ext/*.c nvgre/*.c qos/*.c teaming/*.c hv/*.c)
+OBJ      := $(SRC:%.c=$(BUILD)/%.o)
+LIBOBJ   := $(filter-out $(BUILD)/ctrl/main.o,$(OBJ))
+CTLOBJ   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/evsctl/*.c))
+CTLLIB   := $(filter-out %/main.o,$(CTLOBJ))
+UNIT     := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*_test.c))
+DPTEST   := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/dataplane/*_test.c))
+DPHARN   := $(patsubst %.c,$(BUILD)/%.o,$(filter-out %_test.c,$(wildcard tests/dataplane/*.c)))
+FUZZERS  := $(patsubst tests/fuzz/%_fuzz.c,$(BUILD)/tests/fuzz/%_fuzz,$(wildcard tests/fuzz/*_fuzz.c))
+
+all: $(BUILD)/evswitchd $(BUILD)/evsctl
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(EVFLAGS) -c $< -o $@
+$(BUILD)/libevs.a: $(LIBOBJ)
+	$(Q)rm -f $@ && ar rcs $@ $^
+$(BUILD)/evswitchd: $(BUILD)/ctrl/main.o $(BUILD)/libevs.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(EVLINK) $^ $(LIBS) -o $@
+$(BUILD)/evsctl: $(CTLOBJ) $(BUILD)/libevs.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(EVLINK) $^ $(shell pkg-config --libs jansson) -o $@
+$(UNIT): $(BUILD)/%: $(BUILD)/%.o $(CTLLIB) $(BUILD)/libevs.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(EVLINK) $^ $(LIBS) $(shell pkg-config --libs check) -o $@
+$(DPTEST): $(BUILD)/%: $(BUILD)/%.o $(DPHARN) $(BUILD)/libevs.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(EVLINK) $^ $(LIBS) $(shell pkg-config --libs check) -o $@
+$(FUZZERS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libevs.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(EVLINK) -fsanitize=fuzzer $^ $(LIBS) -o $@
+
+run: setup
+	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all
+	$(Q)BUILD=$(BUILD) tools/run
+setup:
+	$(Q)tools/setup
+setup-test:
+	$(Q)tools/setup --test
+test: setup-test
+	$(Q)tests/run
+# Pieces of `test`, without installing anything.
+test-programs: all $(UNIT) $(DPTEST)
+bench:
+	$(Q)tools/setup --bench
+	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all
+	$(Q)tools/bench/run $(ROW)
+fuzz: setup-test
+	$(Q)$(MAKE) --no-print-directory CC=clang BUILD=build/fuzz SAN=1 FUZZ=-fsanitize=fuzzer-no-link fuzz-programs
+	$(Q)tests/fuzz/run $(FUZZ_SECONDS)
+fuzz-programs: $(FUZZERS)
+lint: setup-test
+	$(Q)tools/lint
+fmt:
+	$(Q)git ls-files '*.c' '*.h' | xargs clang-format -i
+install: all
+	$(Q)tools/install '$(DESTDIR)' '$(PREFIX)' '$(BUILD)'
+clean:
+	rm -rf build
+
+-include $(OBJ:.o=.d) $(CTLOBJ:.o=.d) $(UNIT:=.d) $(DPTEST:=.d) $(DPHARN:.o=.d) $(FUZZERS:=.d)
+.PHONY: all run setup setup-test test test-programs bench fuzz fuzz-programs lint fmt install clean
+.SECONDARY:
