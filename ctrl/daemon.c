@@ -1,0 +1,220 @@
+// The switch process: start in order, readiness, watchdog, clean stop.
+//
+// Everything that can be refused is refused before the socket answers: then the process ends with
+// EXIT_REFUSED and its sentence stands in the log once. A stop answers what is under way first. Control thread.
+#include "ctrl/daemon.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "ctrl/api/log.h"
+#include "ctrl/api/method.h"
+#include "ctrl/api/timer.h"
+#include "ctrl/conf.h"
+#include "ctrl/eal.h"
+#include "ctrl/engine.h"
+#include "ctrl/link.h"
+#include "ctrl/loop.h"
+#include "ctrl/methods.h"
+#include "ctrl/metrics.h"
+#include "ctrl/modules.h"
+#include "ctrl/server.h"
+#include "ctrl/store.h"
+#include "ctrl/supervisor.h"
+#include "dp/pool.h"
+#include "dp/snap.h"
+#include "dp/worker.h"
+
+#define ENOUGH_NOFILE    4096 // a thousand guests
+#define STOP_POLL_US     5000
+#define STOP_WAIT_NS     3000000000u // the supervisor waits 5 s
+#define WATCHDOG_PERIODS 3           // looks in the time that systemd allows
+
+static struct {
+	const struct options *options;
+	struct setup setup;
+	uint64_t started_ns;
+	uint64_t stop_by_ns; // 0 = nobody has asked
+	int signal_fd;
+	uint64_t rounds[MAX_WORKERS]; // at the watchdog's last look
+} self;
+
+const struct options *daemon_options(void)
+{
+	return self.options;
+}
+
+const struct setup *daemon_setup(void)
+{
+	return &self.setup;
+}
+
+uint64_t daemon_started_ns(void)
+{
+	return self.started_ns;
+}
+
+// Ends the loop once no request is unanswered, or when that takes too long.
+static void stop_poll(void *arg)
+{
+	(void)arg;
+	if (engine_is_idle() || time_ns() >= self.stop_by_ns)
+		loop_stop();
+}
+
+static void write_refuse(struct request *rq)
+{
+	struct err e = {0};
+
+	err_set(&e, -ESHUTDOWN, "evswitchd is stopping");
+	rq_done(rq, &e);
+}
+
+static void stop_begin(int fd, void *arg)
+{
+	struct signalfd_siginfo si;
+
+	(void)arg;
+	if (read(fd, &si, sizeof(si)) != sizeof(si) || self.stop_by_ns)
+		return;
+	log_info("evswitchd: stopping (%s)", strsignal((int)si.ssi_signo));
+	sd_notify(0, "STOPPING=1");
+	self.stop_by_ns = time_ns() + STOP_WAIT_NS;
+	server_write_hook_set(write_refuse);
+	if (!timer_start("stop", 0, STOP_POLL_US, stop_poll, NULL))
+		loop_stop();
+}
+
+static void signals_block(sigset_t *set)
+{
+	sigemptyset(set);
+	sigaddset(set, SIGTERM);
+	sigaddset(set, SIGINT);
+	sigprocmask(SIG_BLOCK, set, NULL);
+}
+
+// systemd hears from us only if every worker has gone round since the last time; that the loop runs
+// is shown by the timer itself.
+static void watchdog_look(void *arg)
+{
+	bool well = true;
+
+	(void)arg;
+	for (uint16_t i = 0; i < workers_n(); i++) {
+		uint64_t rounds = __atomic_load_n(&worker_at(i)->n.rounds, __ATOMIC_RELAXED);
+
+		if (rounds == self.rounds[i]) {
+			log_error(
+			    "worker %u on CPU %d is stuck: it made no round since the watchdog's last look",
+			    i, worker_at(i)->core);
+			well = false;
+		}
+		self.rounds[i] = rounds;
+	}
+	if (well)
+		sd_notify(0, "WATCHDOG=1");
+}
+
+static int watchdog_start(struct err *e)
+{
+	uint64_t us;
+
+	if (sd_watchdog_enabled(0, &us) <= 0)
+		return 0;
+	us /= WATCHDOG_PERIODS;
+	if (timer_start("watchdog", us, us, watchdog_look, NULL))
+		return 0;
+	return err_set(e, -ENOMEM, "watchdog: out of memory");
+}
+
+// The control thread's tools, then what stands in the data plane before any object does.
+static int base_start(struct err *e)
+{
+	if (eal_start(&self.setup, self.options->memory_mb, e) || loop_init(e) || link_init(e))
+		return e->code;
+	if (!watch_start("stop signal", self.signal_fd, stop_begin, NULL))
+		return err_set(e, -ENOMEM, "control thread: out of memory");
+	if (pool_init(self.options->memory_mb, e) || snap_init(e))
+		return e->code;
+	return workers_start(self.setup.cores, (uint16_t)self.setup.n_cores, e);
+}
+
+// The objects as they were, then the socket: its first answer already knows them.
+static int switch_start(struct err *e)
+{
+	conf_init(modules);
+	if (methods_init(modules, e) || modules_init(e) || store_open(self.setup.state_path, e) ||
+	    change_restore(e))
+		return e->code;
+	server_write_hook_set(engine_hook);
+	if (server_start(self.setup.run_dir, e) || metrics_start(self.setup.run_dir, e))
+		return e->code;
+	return watchdog_start(e);
+}
+
+static void ready_tell(int pipe_fd)
+{
+	const struct setup *p = &self.setup;
+	char text[256];
+
+	snprintf(text, sizeof(text), "%u worker%s, %u MB in %s pages, %s/control.sock", p->n_cores,
+		 p->n_cores == 1 ? "" : "s", self.options->memory_mb, p->huge ? "huge" : "ordinary",
+		 p->run_dir);
+	log_info("evswitchd: ready (%s)", text);
+	sd_notifyf(0, "READY=1\nMAINPID=%d\nSTATUS=%s", getppid(), text);
+	if (write(pipe_fd, "R", 1) != 1)
+		log_warn("cannot tell the supervisor that all is ready: %s", err_name(errno));
+	close(pipe_fd);
+}
+
+static void machine_note(void)
+{
+	uint64_t n = preflight_nofile();
+
+	if (*self.setup.note)
+		log_warn("%s", self.setup.note);
+	if (n < ENOUGH_NOFILE)
+		log_warn("open descriptors: the limit is %llu, enough for about %llu ports; raise it with "
+			 "ulimit -Hn or "
+			 "LimitNOFILE=",
+			 (unsigned long long)n, (unsigned long long)n / 8);
+}
+
+static void switch_stop(void)
+{
+	metrics_stop();
+	server_stop();
+	workers_stop();
+	modules_fini();
+	store_close();
+	log_info("evswitchd: stopped");
+}
+
+int daemon_run(const struct options *o, int pipe_fd)
+{
+	struct err e = {0};
+	sigset_t signals;
+
+	prctl(PR_SET_NAME, "evswitchd"); // it would be "exe", as it was started by that link
+	self.options = o;
+	self.started_ns = time_ns();
+	signals_block(&signals); // before there is a second thread, which would take them
+	self.signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (preflight(o, &self.setup, &e) == 0) {
+		machine_note();
+		if (base_start(&e) == 0 && switch_start(&e) == 0) {
+			ready_tell(pipe_fd);
+			loop_run();
+			switch_stop();
+			return EXIT_STOPPED;
+		}
+	}
+	log_error("%s", e.text);
+	return EXIT_REFUSED;
+}

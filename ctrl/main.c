@@ -1,0 +1,56 @@
+// evswitchd: one program, two processes. Started by a person it is the supervisor; started by the supervisor
+// it is the switch process.
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "ctrl/daemon.h"
+#include "ctrl/options.h"
+#include "ctrl/supervisor.h"
+
+static bool stderr_is_journal(void)
+{
+	unsigned long long dev, inode;
+	const char *journal = getenv("JOURNAL_STREAM");
+	struct stat st;
+
+	return journal && sscanf(journal, "%llu:%llu", &dev, &inode) == 2 && fstat(STDERR_FILENO, &st) == 0 &&
+	       st.st_dev == dev && st.st_ino == inode;
+}
+
+static __attribute__((noinline)) int run(int argc, char **argv)
+{
+	struct options o;
+	struct err e = {0};
+
+	if (options_parse(argc, argv, &o, &e)) {
+		fprintf(stderr, "evswitchd: %s\n", e.text);
+		return EXIT_USAGE;
+	}
+	if (o.action == OPTIONS_HELP)
+		return fputs(options_usage(), stdout) < 0;
+	if (o.action == OPTIONS_VERSION)
+		return puts("evswitchd " EVS_VERSION) < 0;
+	log_init(o.log_level, stderr_is_journal());
+	int pipe_fd = supervisor_pipe();
+	if (pipe_fd < 0)
+		return supervisor_run(&o, argv);
+	// without exit handlers: DPDK has threads that would still run in what those take down
+	_exit(daemon_run(&o, pipe_fd));
+}
+
+// The rest is compiled for x86-64-v3: this must be said by code that any x86-64 can run.
+__attribute__((target("arch=x86-64"))) int main(int argc, char **argv)
+{
+	__builtin_cpu_init();
+	if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("bmi2") ||
+	    !__builtin_cpu_supports("fma")) {
+		fputs("evswitchd: processor: it lacks AVX2, BMI2 or FMA (x86-64-v3), which this program is "
+		      "built for; in a "
+		      "virtual machine give it the host's processor type\n",
+		      stderr);
+		return EXIT_REFUSED;
+	}
+	return run(argc, argv);
+}

@@ -1,0 +1,37 @@
+// Everything that is checked before the daemon starts for real: a machine that cannot run it is told
+// in one sentence instead of by a crash or an endless respawn.
+//
+// The supervisor asks once before it starts the switch process; the switch process asks again and acts
+// on the setup. Nothing here uses DPDK. The functions that take facts as arguments are pure.
+#pragma once
+
+#include <sched.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ctrl/api/err.h"
+#include "ctrl/options.h"
+
+struct setup {
+	char run_dir[96]; // absolute, without links
+	char state_path[4096];
+	int cores[OPTIONS_MAX_CORES];
+	unsigned n_cores;
+	cpu_set_t control; // CPUs of all other threads
+	int node;          // NUMA node of the first worker
+	bool huge;
+	char note[512]; // "" or why ordinary pages are used although huge ones were wished
+};
+
+// All of the below in order. Makes the directories. -errno with a sentence.
+int preflight(const struct options *o, struct setup *setup, struct err *e);
+
+// The directories, which are made if they are missing; fills in run_dir and state_path.
+int preflight_dirs(const struct options *o, struct setup *setup, struct err *e);
+// The workers' CPUs among the `allowed` ones, and what is left for the control threads.
+int preflight_cores(const struct options *o, const cpu_set_t *allowed, struct setup *setup, struct err *e);
+// Huge pages if enough of them (2 MB each) are free, else ordinary ones of which enough must be available.
+int preflight_memory(const struct options *o, uint64_t n_huge_free, uint64_t available_mb,
+		     struct setup *setup, struct err *e);
+// Raises the limit of open descriptors as far as the rights allow; returns what it is now.
+uint64_t preflight_nofile(void);
