@@ -1,0 +1,93 @@
+// A packet on its way through one burst: facts, private header bytes, and who owns the rest.
+//
+// Owned: `m` is an mbuf chain and all of the frame is in it; `data` points into its first segment.
+// Borrowed: `m` is NULL, the first `head_len` bytes stand in `head`, the rest is still in the
+// sender's memory (`tail`), valid until the end of the burst and never to be decided on. pkt_own()
+// makes a borrowed packet owned; that is required before it is queued, handed to another worker or to
+// a device that keeps it, changed beyond its private bytes, or injected.
+//
+// Lives in its worker's burst array. Worker that received it only.
+#pragma once
+
+#include <stdalign.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include <linux/virtio_net.h>
+#include <rte_mbuf.h>
+
+#define PKT_HEAD  128 // private bytes of a borrowed packet's frame
+#define PKT_BURST 32
+#define FRAME_MAX_MTU 9216
+
+struct worker;
+
+enum pkt_flags {
+	PKT_TAGGED = 1,	       // the frame's bytes carry an 802.1Q tag (tci)
+	PKT_INNER_TAG = 2,     // behind that tag (or without one) stands one more VLAN tag
+	PKT_STAG = 4,	       // the outer tag is a service tag (0x88a8 or 0x9100)
+	PKT_FRAG = 8,	       // a fragment
+	PKT_FRAG_LATER = 16,   // and not the first one: no L4 header
+	PKT_IP_OPTIONS = 32,   // IPv4 options or IPv6 extension headers
+	PKT_L4_UNKNOWN = 64,   // l4_off is valid, the protocol is none that we check
+	PKT_BEYOND_HEAD = 128, // headers reach beyond the private bytes
+};
+
+struct pkt_tail {
+	void *ring;    // the sender's ring
+	uint16_t head; // descriptor to complete
+	uint16_t n_iov;
+	const struct iovec *iov; // the frame's bytes behind head_len
+};
+
+struct pkt {
+	uint8_t *data;	   // Ethernet header
+	struct rte_mbuf *m;
+	uint32_t len;	   // bytes of the frame, without FCS
+	uint16_t head_len; // private bytes at data
+	uint16_t src;	   // source port's index
+	uint16_t vid;	   // VLAN it was classified to, 0 = untagged
+	uint16_t tci;	   // tag in the bytes, with PKT_TAGGED
+	uint16_t flags;	   // enum pkt_flags
+	uint16_t ether_type; // behind the outer tag, host order
+	uint16_t l3_off;     // 0 = neither IPv4, IPv6 nor ARP
+	uint16_t l4_off;     // 0 = none (not IP, or a later fragment)
+	uint8_t ip_proto;    // behind extension headers
+	uint8_t ip_version;  // 4, 6, 0
+	uint8_t n_users;     // deliveries under way that still need `m`
+	uint32_t hash;	     // flow hash, 0 = not computed yet
+	uint32_t vsid;	     // virtual subnet, 0 = none
+	struct virtio_net_hdr_v1 vnet; // checksum and segmentation requests of the sender
+	struct pkt_tail tail;
+	alignas(64) uint8_t head[16 + PKT_HEAD]; // headroom for a tag, then the private bytes
+};
+
+#define PKT_HEADROOM 16
+
+// workers
+
+// Starts a packet on an owned chain.
+void pkt_init_owned(struct pkt *p, struct rte_mbuf *m, uint16_t src);
+
+// Starts a borrowed packet of iovecs in foreign memory: copies the first PKT_HEAD bytes, keeps the
+// rest as tail in `rest` (room for n iovecs, which must outlive the burst).
+void pkt_init_borrowed(struct pkt *p, const struct iovec *iov, uint16_t n, struct iovec *rest, uint16_t src);
+
+// Makes it owned. False when there is no buffer: the packet is unchanged.
+bool pkt_own(struct worker *w, struct pkt *p);
+
+// An owned chain with a copy of the frame, for one more receiver. NULL when there is no buffer.
+struct rte_mbuf *pkt_copy(struct worker *w, const struct pkt *p);
+
+// At least `n` private bytes at data (n <= p->len and, borrowed, n <= PKT_HEAD). False if impossible.
+bool pkt_pull(struct pkt *p, uint16_t n);
+
+// Gives the frame the outer tag `tci`, or none, in place, whatever it has now. Only for frames whose
+// outer tag, if any, is 802.1Q. Offsets follow.
+void pkt_set_tag(struct pkt *p, bool tagged, uint16_t tci);
+
+// Writes the whole frame as iovecs (private bytes, then the rest). Returns how many, 0 if more than max.
+uint16_t pkt_iov(const struct pkt *p, struct iovec *iov, uint16_t max);
+
+void pkt_free(struct pkt *p); // the chain, if any

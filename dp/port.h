@@ -1,0 +1,165 @@
+// Ports: what connects a guest, the host or a NIC to a switch, behind one driver table.
+//
+// `struct port_conf` is what the user asked for, `struct port` the live object (control thread), `struct
+// port_live` the few words that drivers, netlink and workers share, `struct snap_port` (snap.h) what
+// workers read. A driver lives in its own files (hv/vhost.c, hv/tap.c, dp/ethdev.c) and is listed in a table.
+//
+// Life: created ▸ driver open (jobs thread) ▸ published ▸ driver start ▸ … ▸ driver stop ▸ unpublished ▸ grace ▸
+// driver close (jobs thread) ▸ destroyed. The driver reports what it waits for by port_state_set(). A changed conf
+// closes and opens the driver again under the same port; `conf` may then be newer than what close() sees, so a driver
+// keeps what it needs of the conf it was opened with.
+#pragma once
+
+#include <jansson.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "drop.h"
+#include "pkt.h"
+
+#define MAX_PORTS	4096
+#define MAX_WORKERS	16
+#define MAX_QUEUES	16 // queue pairs of a port
+#define PORT_NAME_SIZE	64
+#define TXQ_MAILBOX	256
+#define NO_PORT		0xffff
+
+struct err;
+struct port;
+struct worker;
+
+enum port_type { PORT_GUEST, PORT_UPLINK, PORT_HOST };
+enum port_state {
+	PORT_OPENING, // the driver is being opened
+	PORT_WAITING, // for a peer, a socket, a device, a link: `why` says which
+	PORT_UP,
+	PORT_FAILED, // needs a person, or a retry is under way: `why` says which
+};
+
+enum vlan_mode { VLAN_UNTAGGED, VLAN_ACCESS, VLAN_TRUNK };
+
+struct vlan_conf { // semantics: VLAN modes; an uplink is a trunk of every VLAN
+	enum vlan_mode mode;
+	uint16_t vid;		// access VLAN, or a trunk's native VLAN (0 = untagged frames stay untagged)
+	uint64_t allowed[4096 / 64]; // trunk, prune already taken out
+};
+
+struct port_conf {
+	char name[PORT_NAME_SIZE];
+	char switch_name[PORT_NAME_SIZE];
+	enum port_type type;
+	char socket[108]; // guest by vhost-user, else ""
+	bool server;	  // we listen on `socket`
+	char device[256]; // DPDK device string, else ""
+	char ifname[16];  // host vNIC, else ""
+	char vm[PORT_NAME_SIZE];
+	uint16_t n_queues; // queue pairs, 1..MAX_QUEUES
+	uint16_t mtu;	   // 576..9216
+	bool has_mac;
+	uint8_t mac[6];
+};
+
+// Counters of one port, kept by one worker: everything about packets that came *from* this port, and
+// tx_* for what was delivered to it. Identity I6, at any quiet moment, summed over workers:
+// rx_packets + made = delivered + consumed + Σ dropped + (held_in - held_out).
+struct port_counters {
+	uint64_t rx_packets, rx_bytes; // writer: the worker; control reads
+	uint64_t tx_packets, tx_bytes;
+	uint64_t made;	    // extra copies, injected and answered frames
+	uint64_t delivered; // frames (and copies) accepted by their destination
+	uint64_t consumed;  // ended in the switch on purpose
+	uint64_t held_in, held_out;
+	uint64_t dropped[N_DROPS];
+};
+
+struct port_live {
+	_Atomic bool up;	    // frames can be delivered; writer: driver or netlink; worker: r
+	_Atomic uint16_t n_tx_active; // transmit queues that the peer takes from; writer: driver; worker: r
+};
+
+// One receive queue; belongs to one worker at a time.
+struct rxq {
+	struct port *port;
+	uint16_t port_index;
+	uint16_t id;	 // queue pair
+	uint16_t worker; // index of its owner; writer: control
+	void *drv;	 // driver's queue
+};
+
+// One transmit queue, entered by try (txq.h).
+struct txq {
+	alignas(64) _Atomic uint32_t busy; // 1 = a worker is inside; workers
+	uint16_t id;
+	void *drv;		  // driver's queue
+	struct rte_ring *mailbox; // owned mbufs, m->port = source port's index
+};
+
+struct port_driver {
+	const char *name; // "vhost-user"
+
+	// control thread, pure: whether a port with this conf is this driver's.
+	bool (*claims)(const struct port_conf *c);
+	// control thread, pure: what this driver cannot do with the conf. May be NULL.
+	int (*validate)(const struct port_conf *c, struct err *e);
+	// jobs thread: everything that blocks or can fail; sets p->drv and every rxq's and txq's drv.
+	int (*open)(struct port *p, struct err *e);
+	// control thread, after the port was published / before it is unpublished. May be NULL.
+	void (*start)(struct port *p);
+	void (*stop)(struct port *p);
+	// jobs thread, after the grace period: no worker is inside any more.
+	void (*close)(struct port *p);
+	// control thread, before it is committed: the MTU is the only key that is changed without reopening; NULL = the
+	// driver is reopened for that too. It takes effect in mtu_changed(), jobs thread, after the commit.
+	void (*mtu_changed)(struct port *p, uint16_t mtu);
+	// control thread: driver's own figures for `port show NAME`, added to `out`. May be NULL.
+	void (*stats)(const struct port *p, json_t *out);
+
+	// workers. rx: fills pkts[0..n) with owned or borrowed packets, data/len/head_len/src set.
+	uint16_t (*rx)(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n);
+	// Completes what rx lent out: end of the burst. May be NULL.
+	void (*rx_done)(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n);
+	// Delivers up to n packets in order; returns how many were accepted (the first k). Called by the
+	// holder of q only. The packets stay the caller's: a driver that keeps a frame beyond the call takes p->m
+	// away (sets it to NULL) when p->n_users == 1, and pkt_copy()s otherwise.
+	uint16_t (*tx)(struct worker *w, struct txq *q, struct pkt **pkts, uint16_t n);
+};
+
+struct port {
+	struct port_conf conf;
+	struct vlan_conf vlan;
+	const struct port_driver *driver;
+	void *drv; // driver's port
+	uint16_t index;
+	uint16_t switch_index;
+	enum port_state state;
+	char why[256];
+	uint64_t state_since_ns;
+	bool open;    // the driver is open: workers may poll and transmit
+	bool leaving; // being deleted: not in the next snapshot
+	struct port_live live;
+	struct rxq rxqs[MAX_QUEUES];
+	struct txq *txqs; // conf.n_queues of them
+	struct port_counters *counters[MAX_WORKERS + 1]; // by worker index; the last is the control thread's
+	struct snap_port *part;	// what the current snapshot shows; snap.c
+	bool dirty;		// and is to be rebuilt
+	uint64_t own_key;	// static FDB entry of its own address, 0 = none; snap.c
+	struct port_life *life; // opening, closing, retries; port_life.c
+};
+
+// control thread
+
+// Makes a driver known. A conf goes to the first driver that claims it.
+void port_driver_register(const struct port_driver *d);
+const struct port_driver *port_driver_for(const struct port_conf *c); // NULL
+
+struct port *port_find(const char *name);   // NULL
+struct port *port_at(uint16_t index);	    // NULL
+// A driver reports. Emits events on a change. `why` may be NULL when up.
+void port_state_set(struct port *p, enum port_state state, const char *why, ...)
+    __attribute__((format(printf, 3, 4)));
+// The same from another thread: by index and name, as the port may be gone when it is heard.
+void port_state_post(const struct port *p, enum port_state state, const char *why, ...)
+    __attribute__((format(printf, 3, 4)));
+void port_forget_learned(struct port *p); // the addresses seen on it
+void port_counters_sum(const struct port *p, struct port_counters *out);

@@ -1,0 +1,290 @@
+// The life of a port's driver: opening, closing, retrying. Control thread; driver calls on the jobs thread.
+#include "port_life.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ctrl/api/conf.h"
+#include "ctrl/api/err.h"
+#include "ctrl/api/event.h"
+#include "ctrl/api/jobs.h"
+#include "ctrl/api/timer.h"
+#include "snap.h"
+#include "switch.h"
+#include "txq.h"
+#include "worker.h"
+
+#define RETRY_FIRST_US 200000
+#define RETRY_MAX_US   5000000
+
+struct port_life {
+	const struct port_driver *driver; // that is open, NULL = none
+	bool busy;			  // a job is under way
+	bool stale;			  // what is open is not what the conf says
+	bool gone;			  // deleted, workers have left
+	uint64_t retry_us;
+	struct timer *retry;
+	struct err err; // of the last opening
+};
+
+static struct port *ports[MAX_PORTS];
+static uint16_t next_index;
+
+static void life_step(struct port *p);
+
+static void port_free(struct port *p)
+{
+	for (uint16_t q = 0; p->txqs != NULL && q < p->conf.n_queues; q++)
+		txq_fini(&p->txqs[q]);
+	for (uint16_t w = 0; w <= MAX_WORKERS; w++)
+		free(p->counters[w]);
+	free(p->txqs);
+	free(p->life);
+	free(p);
+}
+
+// Indices are used again as late as possible: a frame in a mailbox knows its source by index only.
+static int index_take(struct port *p)
+{
+	for (uint16_t i = 0; i < MAX_PORTS; i++) {
+		uint16_t at = (next_index + i) % MAX_PORTS;
+
+		if (ports[at] != NULL)
+			continue;
+		ports[at] = p;
+		p->index = at;
+		next_index = at + 1;
+		return 0;
+	}
+	return -ENOSPC;
+}
+
+static int counters_create(struct port *p)
+{
+	for (uint16_t w = 0; w <= MAX_WORKERS; w++) {
+		if (w >= workers_n() && w > 0 && w < MAX_WORKERS)
+			continue;
+		size_t bytes = (sizeof(struct port_counters) + 63) & ~(size_t)63;
+
+		p->counters[w] = aligned_alloc(64, bytes);
+		if (p->counters[w] == NULL)
+			return -ENOMEM;
+		memset(p->counters[w], 0, bytes);
+	}
+	return 0;
+}
+
+static int queues_create(struct port *p, struct err *e)
+{
+	p->txqs = aligned_alloc(64, p->conf.n_queues * sizeof(*p->txqs));
+	if (p->txqs == NULL)
+		return -ENOMEM;
+	memset(p->txqs, 0, p->conf.n_queues * sizeof(*p->txqs));
+	for (uint16_t q = 0; q < p->conf.n_queues; q++) {
+		p->rxqs[q] = (struct rxq){.port = p,
+					  .port_index = p->index,
+					  .id = q,
+					  .worker = workers_n() > 0 ? (p->index + q) % workers_n() : 0};
+		if (txq_init(&p->txqs[q], q, e) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+struct port *port_create(const struct port_conf *c, struct err *e)
+{
+	struct port *p = aligned_alloc(64, (sizeof(*p) + 63) & ~(size_t)63);
+
+	if (p != NULL)
+		memset(p, 0, sizeof(*p));
+	if (p == NULL || (p->life = calloc(1, sizeof(*p->life))) == NULL) {
+		free(p);
+		err_set(e, -ENOMEM, "port %s: out of memory", c->name);
+		return NULL;
+	}
+	p->conf = *c;
+	p->driver = port_driver_for(c);
+	p->switch_index = switch_find(c->switch_name)->index;
+	p->dirty = true;
+	p->leaving = true; // not yet shown
+	p->life->retry_us = RETRY_FIRST_US;
+	if (index_take(p) < 0)
+		err_set(e, -ENOSPC, "port %s: there are %u ports already, which is the limit", c->name, MAX_PORTS);
+	else if (counters_create(p) < 0 || queues_create(p, e) < 0)
+		err_set(e, -ENOMEM, "port %s: out of memory", c->name);
+	else
+		return p;
+	if (ports[p->index] == p)
+		ports[p->index] = NULL;
+	port_free(p);
+	return NULL;
+}
+
+void port_destroy(struct port *p)
+{
+	ports[p->index] = NULL;
+	timer_stop(p->life->retry);
+	port_free(p);
+}
+
+void port_table_add(struct port *p)
+{
+	p->leaving = false;
+}
+
+void port_table_del(struct port *p)
+{
+	p->leaving = true;
+}
+
+struct port *port_at(uint16_t index)
+{
+	return index < MAX_PORTS ? ports[index] : NULL;
+}
+
+struct port *port_find(const char *name)
+{
+	for (uint16_t i = 0; i < MAX_PORTS; i++)
+		if (ports[i] != NULL && !ports[i]->leaving && strcmp(ports[i]->conf.name, name) == 0)
+			return ports[i];
+	return NULL;
+}
+
+int port_life_open(void *port, struct err *e)
+{
+	struct port *p = port;
+	int ret = p->driver->open(p, e);
+
+	if (ret < 0)
+		return ret;
+	p->life->driver = p->driver;
+	p->open = true;
+	return 0;
+}
+
+int port_life_try(void *port, struct err *e)
+{
+	struct port *p = port;
+
+	(void)e;
+	p->life->err = (struct err){0};
+	port_life_open(p, &p->life->err);
+	return 0;
+}
+
+static void retry_due(void *port)
+{
+	struct port *p = port;
+
+	p->life->retry = NULL;
+	life_step(p);
+}
+
+static void open_failed(struct port *p)
+{
+	struct port_life *l = p->life;
+	const char *text = l->err.text, *colon = strstr(text, ": ");
+
+	// The sentence begins with the port's name, which stands beside it wherever `why` is shown.
+	if (strncmp(text, "port ", 5) == 0 && colon != NULL)
+		text = colon + 2;
+	port_state_set(p, PORT_FAILED, "%s; will be tried again", text);
+	l->retry = timer_start("port retry", l->retry_us, 0, retry_due, p);
+	l->retry_us = 2 * l->retry_us < RETRY_MAX_US ? 2 * l->retry_us : RETRY_MAX_US;
+}
+
+static void open_work(void *port)
+{
+	port_life_try(port, NULL);
+}
+
+static void open_done(void *port)
+{
+	struct port *p = port;
+	struct port_life *l = p->life;
+
+	l->busy = false;
+	if (l->driver != NULL && !l->gone && !l->stale) {
+		p->dirty = true;
+		change_touch(NULL, NULL);
+		port_life_published(p);
+	} else if (l->driver == NULL && !l->gone) {
+		l->stale = false;
+		open_failed(p);
+	} else {
+		life_step(p);
+	}
+}
+
+static void close_work(void *port)
+{
+	struct port *p = port;
+
+	p->life->driver->close(p);
+	p->life->driver = NULL;
+}
+
+static void close_done(void *port)
+{
+	struct port *p = port;
+
+	p->life->busy = false;
+	life_step(p);
+}
+
+static void life_step(struct port *p)
+{
+	struct port_life *l = p->life;
+
+	if (l->busy)
+		return;
+	if (l->driver != NULL && (l->gone || l->stale)) {
+		l->busy = true;
+		p->open = false;
+		job_run("port close", close_work, close_done, p);
+	} else if (l->gone) {
+		port_destroy(p);
+	} else if (l->driver == NULL) {
+		l->busy = true;
+		l->stale = false;
+		port_state_set(p, PORT_OPENING, NULL);
+		job_run("port open", open_work, open_done, p);
+	}
+}
+
+void port_life_published(void *port)
+{
+	struct port *p = port;
+	struct port_life *l = p->life;
+
+	if (l->driver == NULL) {
+		open_failed(p);
+		return;
+	}
+	l->retry_us = RETRY_FIRST_US;
+	if (p->driver->start != NULL)
+		p->driver->start(p);
+}
+
+void port_life_reopen(void *port)
+{
+	struct port *p = port;
+
+	p->life->stale = true;
+	timer_stop(p->life->retry);
+	p->life->retry = NULL;
+	life_step(p);
+}
+
+void port_life_end(void *port)
+{
+	struct port *p = port;
+
+	p->life->gone = true;
+	timer_stop(p->life->retry);
+	p->life->retry = NULL;
+	life_step(p);
+}

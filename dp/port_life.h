@@ -1,0 +1,27 @@
+// The life of a port's driver: opened, closed and retried on the jobs thread, one step at a time.
+//
+// A reconciler: it knows what the port should be (open with the present conf, or gone) and what the driver is, and
+// takes the next step when none is under way. Control thread.
+#pragma once
+
+#include "port.h"
+
+struct port_conf;
+
+// A new port: index, queues, counters; in no table yet. NULL with a sentence.
+struct port *port_create(const struct port_conf *c, struct err *e);
+void port_destroy(struct port *p); // the driver is closed, workers have passed
+
+void port_table_add(struct port *p);
+void port_table_del(struct port *p); // the name is free; port_at() finds it until it is destroyed
+
+// jobs thread, for change_job(): opens the driver; its failure is returned.
+int port_life_open(void *port, struct err *e);
+// The same at restore: a failure is kept and retried later.
+int port_life_try(void *port, struct err *e);
+// The snapshot shows the port for the first time (or again).
+void port_life_published(void *port);
+// The present conf needs another driver or another opening; workers have left the old one.
+void port_life_reopen(void *port);
+// Workers have left; ends with port_destroy().
+void port_life_end(void *port);

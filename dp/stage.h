@@ -1,0 +1,64 @@
+// Stages: the places of the walk, and how features put a step there.
+//
+// A step is a function that looks at a packet (ingress) or at a packet and one destination (egress) and
+// says go on or names a drop reason. Each port's snapshot holds only the steps that it needs, in stage order, so
+// that an empty stage costs nothing. A feature lists itself in dp/features.c with a build function.
+#pragma once
+
+#include <stdint.h>
+
+#include "drop.h"
+
+#define MAX_STEPS 12
+
+struct dest;
+struct pkt;
+struct port;
+struct snap_port;
+struct walk;
+struct err;
+
+enum stage { // the order of the walk (semantics: the path of a packet)
+	STAGE_CLASSIFY,	   // annotates, except for frames that no switch may forward
+	STAGE_CAPTURE_IN,
+	STAGE_FILTER_IN,
+	STAGE_POLICY_IN,
+	STAGE_LEARN,
+	STAGE_FORWARD,
+	STAGE_TUNNEL,
+	STAGE_FORWARD_OUT, // may only exclude
+	STAGE_POLICY_OUT,
+	STAGE_FILTER_OUT,
+	STAGE_CAPTURE_OUT,
+	STAGE_TRANSMIT,
+	N_STAGES
+};
+
+const char *stage_name(enum stage s);
+
+typedef enum drop (*step_in_fn)(struct walk *k, struct pkt *p, const void *arg);
+// `dst` is the candidate, `d` how the frame would leave to it (tag), which the step may set.
+typedef enum drop (*step_out_fn)(struct walk *k, const struct pkt *p, const struct snap_port *dst, struct dest *d,
+				 const void *arg);
+
+struct step {
+	union {
+		step_in_fn in;
+		step_out_fn out;
+	};
+	const void *arg;
+	const char *name; // for traces
+	enum stage stage;
+};
+
+// A feature's part in building a port's snapshot. Control thread.
+struct snap_feature {
+	const char *name;
+	// Appends steps with snap_step_in/out() and sets fields of `sp`. May fail only for memory.
+	int (*build)(const struct port *p, struct snap_port *sp, struct err *e);
+};
+
+extern const struct snap_feature *const snap_features[]; // NULL-terminated
+
+void snap_step_in(struct snap_port *sp, enum stage s, const char *name, step_in_fn fn, const void *arg);
+void snap_step_out(struct snap_port *sp, enum stage s, const char *name, step_out_fn fn, const void *arg);

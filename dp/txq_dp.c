@@ -1,0 +1,152 @@
+// Transmit queues, the workers' side: enter by try, deliver, or leave it in the mailbox.
+#include "txq.h"
+
+#include <rte_ring.h>
+
+#include "snap.h"
+#include "worker.h"
+
+static bool txq_enter(struct txq *q)
+{
+	return atomic_load_explicit(&q->busy, memory_order_relaxed) == 0 &&
+	       atomic_exchange_explicit(&q->busy, 1, memory_order_acquire) == 0;
+}
+
+static void txq_leave(struct txq *q)
+{
+	atomic_store(&q->busy, 0);
+}
+
+static enum drop refusal(const struct snap_port *dst)
+{
+	return atomic_load_explicit(&dst->live->up, memory_order_relaxed) ? DROP_TX_FULL : DROP_PORT_DOWN;
+}
+
+static void count_sent(struct worker *w, const struct snap_port *dst, uint16_t src, uint32_t bytes)
+{
+	const struct snap_port *in = w->snap->ports[src];
+	struct port_counters *to = worker_counters(w, dst);
+
+	to->tx_packets++;
+	to->tx_bytes += bytes;
+	if (in != NULL)
+		worker_counters(w, in)->delivered++;
+}
+
+// A frame from the mailbox leaves it: its source may have been removed meanwhile.
+static void count_held(struct worker *w, uint16_t src, enum drop reason)
+{
+	const struct snap_port *in = src < w->snap->n_ports ? w->snap->ports[src] : NULL;
+
+	if (in == NULL)
+		return;
+	worker_counters(w, in)->held_out++;
+	if (reason != DROP_NONE)
+		worker_drop(w, in, reason, 1);
+}
+
+static void drain(struct worker *w, const struct snap_port *dst, struct txq *q)
+{
+	struct rte_mbuf *m[PKT_BURST];
+	struct pkt *list[PKT_BURST];
+	uint32_t n;
+
+	while ((n = rte_ring_sc_dequeue_burst(q->mailbox, (void **)m, PKT_BURST, NULL)) > 0) {
+		uint32_t bytes[PKT_BURST];
+		uint16_t src[PKT_BURST];
+
+		for (uint32_t i = 0; i < n; i++) {
+			list[i] = &w->held[i];
+			src[i] = m[i]->port;
+			pkt_init_owned(list[i], m[i], src[i]);
+			list[i]->n_users = 1;
+			bytes[i] = list[i]->len;
+		}
+		uint16_t sent = dst->driver->tx(w, q, list, n);
+
+		for (uint32_t i = 0; i < n; i++) {
+			if (i < sent && src[i] < w->snap->n_ports && w->snap->ports[src[i]] != NULL)
+				count_sent(w, dst, src[i], bytes[i]);
+			count_held(w, src[i], i < sent ? DROP_NONE : refusal(dst));
+			pkt_free(list[i]);
+		}
+	}
+}
+
+// Takes what was left while we were on the way out; whoever enters next sees the rest.
+static void drain_rest(struct worker *w, const struct snap_port *dst, struct txq *q)
+{
+	while (!rte_ring_empty(q->mailbox) && txq_enter(q)) {
+		drain(w, dst, q);
+		txq_leave(q);
+	}
+}
+
+static void send_direct(struct worker *w, const struct snap_port *dst, struct txq *q, struct tx_batch *b)
+{
+	uint32_t bytes[PKT_BURST], sum = 0;
+	struct port_counters *to = worker_counters(w, dst);
+
+	for (uint16_t i = 0; i < b->n; i++) {
+		pkt_set_tag(b->p[i], b->d[i].tagged, b->d[i].tci);
+		bytes[i] = b->p[i]->len;
+	}
+	uint16_t sent = dst->driver->tx(w, q, b->p, b->n);
+
+	for (uint16_t i = 0; i < sent; i++)
+		sum += bytes[i];
+	to->tx_packets += sent;
+	to->tx_bytes += sum;
+	// All packets of a batch come from one burst of one port.
+	const struct snap_port *in = w->snap->ports[b->p[0]->src];
+
+	worker_counters(w, in)->delivered += sent;
+	if (sent < b->n)
+		worker_drop(w, in, refusal(dst), b->n - sent);
+}
+
+static void leave_in_mailbox(struct worker *w, struct txq *q, struct tx_batch *b)
+{
+	const struct snap_port *in = w->snap->ports[b->p[0]->src];
+
+	for (uint16_t i = 0; i < b->n; i++) {
+		struct pkt *p = b->p[i];
+		bool last = p->n_users == 1;
+
+		pkt_set_tag(p, b->d[i].tagged, b->d[i].tci);
+		struct rte_mbuf *m = last && pkt_own(w, p) ? p->m : pkt_copy(w, p);
+
+		if (m == NULL) {
+			worker_drop(w, in, DROP_NO_MEMORY, 1);
+			continue;
+		}
+		m->port = p->src;
+		// Counted before it can be taken out, so that the sum of held frames is never negative.
+		worker_counters(w, in)->held_in++;
+		if (rte_ring_mp_enqueue(q->mailbox, m) == 0) {
+			if (last)
+				p->m = NULL;
+			continue;
+		}
+		worker_counters(w, in)->held_out++;
+		worker_drop(w, in, DROP_TX_BUSY, 1);
+		if (!last)
+			rte_pktmbuf_free(m);
+	}
+	// Pairs with the leaver's store: either it sees our packets or we see it gone.
+	atomic_thread_fence(memory_order_seq_cst);
+}
+
+void txq_send(struct worker *w, const struct snap_port *dst, struct txq *q, struct tx_batch *b)
+{
+	if (!txq_enter(q)) {
+		leave_in_mailbox(w, q, b);
+	} else {
+		if (unlikely(!rte_ring_empty(q->mailbox)))
+			drain(w, dst, q);
+		send_direct(w, dst, q, b);
+		txq_leave(q);
+	}
+	if (unlikely(!rte_ring_empty(q->mailbox)))
+		drain_rest(w, dst, q);
+}

@@ -1,0 +1,157 @@
+// The walk: runs a packet through the stages of its port and of its destinations, and writes the plan.
+//
+// The ingress half is the source port's list of steps, then learning and forwarding; the egress half is each
+// candidate's list of steps. Nothing is sent, counted or learned here. Workers, and traces.
+#include "walk.h"
+
+#include <string.h>
+
+#include <rte_branch_prediction.h>
+#include <rte_ether.h>
+
+#include "worker.h"
+
+static void note(struct walk *k, enum stage stage, const char *step, uint16_t port, enum drop drop,
+		 const struct dest *d, uint16_t vid)
+{
+	struct trace *t = k->trace;
+
+	if (likely(t == NULL))
+		return;
+	if (t->n == TRACE_NOTES) {
+		t->n_left_out++;
+		return;
+	}
+	t->notes[t->n++] = (struct trace_note){
+	    .stage = stage, .step = step, .port = port, .drop = drop, .dest = d != NULL ? *d : (struct dest){0}, .vid = vid};
+}
+
+static enum drop ingress(struct walk *k, struct pkt *p)
+{
+	const struct snap_port *in = k->in;
+
+	for (uint8_t i = 0; i < in->n_in; i++) {
+		enum drop drop = in->in[i].in(k, p, in->in[i].arg);
+
+		note(k, in->in[i].stage, in->in[i].name, NO_PORT, drop, NULL, p->vid);
+		if (unlikely(drop != DROP_NONE))
+			return drop;
+	}
+	return DROP_NONE;
+}
+
+enum drop walk_out(struct walk *k, const struct pkt *p, uint16_t port, struct dest *d)
+{
+	const struct snap_port *dst = k->snap->ports[port];
+	enum drop drop = DROP_NONE;
+
+	*d = (struct dest){.port = port};
+	if (port == p->src)
+		drop = DROP_HAIRPIN;
+	else if (dst->flags & k->in->flags & SNAP_UPLINK)
+		drop = DROP_UPLINK_TO_UPLINK;
+	if (unlikely(drop != DROP_NONE)) {
+		note(k, STAGE_FORWARD, "destination", port, drop, d, p->vid);
+		return drop;
+	}
+	for (uint8_t i = 0; i < dst->n_out; i++) {
+		drop = dst->out[i].out(k, p, dst, d, dst->out[i].arg);
+		note(k, dst->out[i].stage, dst->out[i].name, port, drop, d, p->vid);
+		if (unlikely(drop != DROP_NONE))
+			return drop;
+	}
+	if (unlikely(!atomic_load_explicit(&dst->live->up, memory_order_relaxed)))
+		drop = DROP_PORT_DOWN;
+	note(k, STAGE_TRANSMIT, "port", port, drop, d, p->vid);
+	return drop;
+}
+
+static void flood_list(struct walk *k, const struct pkt *p, const struct snap_flood *list,
+		       void (*fn)(struct walk *k, const struct pkt *p, uint16_t port, void *arg), void *arg)
+{
+	if (list == NULL)
+		return;
+	bool unicast = !rte_is_multicast_ether_addr((const struct rte_ether_addr *)p->data);
+
+	for (uint32_t i = 0; i < list->n; i++) {
+		const struct snap_port *dst = k->snap->ports[list->ports[i]];
+
+		if (list->ports[i] == p->src || dst->flags & k->in->flags & SNAP_UPLINK)
+			continue;
+		// A port with an address of its own takes no unknown unicast.
+		if (unicast && dst->flags & SNAP_OWN_MAC)
+			continue;
+		fn(k, p, list->ports[i], arg);
+	}
+}
+
+void walk_flood(struct walk *k, const struct pkt *p,
+		void (*fn)(struct walk *k, const struct pkt *p, uint16_t port, void *arg), void *arg)
+{
+	flood_list(k, p, k->sw->by_vid[p->vid], fn, arg);
+	flood_list(k, p, k->sw->every_vlan, fn, arg);
+}
+
+static void add_dest(struct walk *k, const struct pkt *p, uint16_t port, void *arg)
+{
+	struct plan *plan = &k->plan;
+	struct dest d;
+
+	(void)arg;
+	// A trace goes on to show every member.
+	if ((plan->flood && k->trace == NULL) || walk_out(k, p, port, &d) != DROP_NONE)
+		return;
+	if (plan->n_dests < PLAN_DESTS)
+		plan->dests[plan->n_dests++] = d;
+	else
+		plan->flood = true;
+}
+
+// Which port the address is known on, in the packet's VLAN or as the own address of a trunk that has this VLAN.
+static uint16_t lookup(struct walk *k, const struct pkt *p)
+{
+	uint16_t port = fdb_lookup(k->sw->fdb, fdb_key(p->data, p->vid));
+
+	if (port == FDB_NO_PORT) {
+		port = fdb_lookup(k->sw->fdb, fdb_key(p->data, FDB_ANY_FID));
+		if (port < k->snap->n_ports && k->snap->ports[port] != NULL &&
+		    !snap_port_has_vlan(k->snap->ports[port], p->vid))
+			return FDB_NO_PORT;
+	}
+	return port < k->snap->n_ports && k->snap->ports[port] != NULL ? port : FDB_NO_PORT;
+}
+
+// A known destination that policy forbids is dropped, never flooded.
+static enum drop forward(struct walk *k, struct pkt *p)
+{
+	struct plan *plan = &k->plan;
+	uint16_t port = FDB_NO_PORT;
+
+	if (!rte_is_multicast_ether_addr((const struct rte_ether_addr *)p->data))
+		port = lookup(k, p);
+	if (port != FDB_NO_PORT) {
+		note(k, STAGE_FORWARD, "fdb", port, DROP_NONE, NULL, p->vid);
+		plan->n_dests = 1;
+		return walk_out(k, p, port, &plan->dests[0]);
+	}
+	note(k, STAGE_FORWARD, "flood", NO_PORT, DROP_NONE, NULL, p->vid);
+	walk_flood(k, p, add_dest, NULL);
+	return plan->n_dests > 0 ? DROP_NONE : DROP_NO_DESTINATION;
+}
+
+void walk_packet(struct walk *k, struct pkt *p)
+{
+	struct plan *plan = &k->plan;
+
+	plan->n_dests = 0;
+	plan->flood = false;
+	plan->learn = false;
+	plan->drop = ingress(k, p);
+	if (unlikely(plan->drop != DROP_NONE))
+		return;
+	// A port with an address of its own has a static entry; there is nothing to learn.
+	plan->learn = !(k->in->flags & SNAP_OWN_MAC);
+	plan->learn_key = fdb_key(p->data + RTE_ETHER_ADDR_LEN, p->vid);
+	note(k, STAGE_LEARN, plan->learn ? "learn" : "own address", NO_PORT, DROP_NONE, NULL, p->vid);
+	plan->drop = forward(k, p);
+}

@@ -1,0 +1,185 @@
+// A worker's round: receive a burst, walk every packet, carry out the plans, deliver per destination.
+//
+// Two passes as in VALE: first every packet of the burst is decided and put into its destinations' batches, then
+// each batch enters its transmit queue once. Worker threads.
+#include "worker.h"
+
+#include <string.h>
+
+#include <rte_cycles.h>
+#include <rte_prefetch.h>
+
+#include "parse.h"
+#include "snap.h"
+#include "txq.h"
+
+static void flush_batch(struct worker *w, struct tx_batch *b)
+{
+	const struct snap_port *dst = w->snap->ports[b->port];
+	uint16_t n = RTE_MIN(dst->n_txqs, atomic_load_explicit(&dst->live->n_tx_active, memory_order_relaxed));
+
+	txq_send(w, dst, &dst->txqs[n > 1 ? b->queue % n : 0], b);
+	for (uint16_t i = 0; i < b->n; i++)
+		b->p[i]->n_users--;
+}
+
+static void flush(struct worker *w)
+{
+	for (uint16_t i = 0; i < w->n_batches; i++) {
+		w->batch_of[w->batches[i].port] = 0;
+		flush_batch(w, &w->batches[i]);
+	}
+	w->n_batches = 0;
+}
+
+// Flows of one sender spread over a multi-queue receiver; each flow stays on one queue.
+static uint16_t pick_queue(struct worker *w, const struct snap_port *dst, struct pkt *p)
+{
+	if (likely(dst->n_txqs == 1))
+		return 0;
+	if (p->hash == 0)
+		p->hash = parse_hash(p, w->hash_seed);
+	return p->hash % MAX_QUEUES;
+}
+
+static struct tx_batch *batch_new(struct worker *w, uint16_t port, uint16_t queue)
+{
+	struct tx_batch *b = &w->batches[w->n_batches++];
+
+	w->batch_of[port] = w->n_batches;
+	b->port = port;
+	b->queue = queue;
+	b->n = 0;
+	return b;
+}
+
+// batch_of knows the newest batch of a port; others are there only with several queues.
+static struct tx_batch *batch_for(struct worker *w, const struct dest *d, uint16_t queue)
+{
+	uint8_t slot = w->batch_of[d->port];
+
+	if (slot != 0) {
+		if (likely(w->batches[slot - 1].queue == queue))
+			return &w->batches[slot - 1];
+		for (uint16_t i = 0; i < w->n_batches; i++)
+			if (w->batches[i].port == d->port && w->batches[i].queue == queue)
+				return &w->batches[i];
+	}
+	if (unlikely(w->n_batches == WORKER_BATCHES))
+		flush(w);
+	return batch_new(w, d->port, queue);
+}
+
+static void deliver(struct worker *w, struct pkt *p, const struct dest *d)
+{
+	struct tx_batch *b = batch_for(w, d, pick_queue(w, w->snap->ports[d->port], p));
+
+	p->n_users++;
+	b->p[b->n] = p;
+	b->d[b->n++] = *d;
+}
+
+struct flood_run {
+	uint32_t n;
+};
+
+static void flood_one(struct walk *k, const struct pkt *p, uint16_t port, void *arg)
+{
+	struct flood_run *f = arg;
+	struct dest d;
+
+	if (walk_out(k, p, port, &d) != DROP_NONE)
+		return;
+	f->n++;
+	deliver(k->w, (struct pkt *)p, &d);
+}
+
+static void run_plan(struct worker *w, const struct snap_port *in, struct pkt *p)
+{
+	struct walk *k = &w->walk;
+	struct plan *plan = &k->plan;
+	struct port_counters *n = worker_counters(w, in);
+
+	if (plan->learn)
+		fdb_learn(k->sw->fdb, plan->learn_key, p->src, w->now_s);
+	if (unlikely(plan->drop != DROP_NONE)) {
+		n->dropped[plan->drop]++;
+		return;
+	}
+	// Held while destinations are still being added, so that a flush in between takes nothing away.
+	p->n_users = 1;
+	if (plan->flood) {
+		struct flood_run f = {0};
+
+		walk_flood(k, p, flood_one, &f);
+		if (f.n == 0)
+			n->dropped[DROP_NO_DESTINATION]++;
+		else
+			n->made += f.n - 1;
+	} else {
+		for (uint8_t i = 0; i < plan->n_dests; i++)
+			deliver(w, p, &plan->dests[i]);
+		n->made += plan->n_dests - 1;
+	}
+	p->n_users--;
+}
+
+// Chains that begin with a short buffer are made to hold the headers in one piece.
+static enum drop pull_and_parse(struct pkt *p)
+{
+	if (unlikely(p->head_len < RTE_MIN(p->len, (uint32_t)PKT_HEAD)))
+		pkt_pull(p, RTE_MIN(p->len, (uint32_t)PKT_HEAD));
+	return parse(p);
+}
+
+void worker_burst(struct worker *w, const struct snap_port *in, struct pkt *pkts, uint16_t n)
+{
+	struct port_counters *count = worker_counters(w, in);
+	struct rte_mbuf *done[PKT_BURST];
+	uint32_t n_done = 0;
+
+	w->walk.w = w;
+	w->walk.snap = w->snap;
+	w->walk.in = in;
+	w->walk.sw = w->snap->switches[in->sw];
+	for (uint16_t i = 0; i < n; i++)
+		rte_prefetch0(pkts[i].data);
+	for (uint16_t i = 0; i < n; i++) {
+		struct pkt *p = &pkts[i];
+		enum drop drop = pull_and_parse(p);
+
+		count->rx_bytes += p->len;
+		if (unlikely(drop != DROP_NONE)) {
+			count->dropped[drop]++;
+			continue;
+		}
+		walk_packet(&w->walk, p);
+		run_plan(w, in, p);
+	}
+	count->rx_packets += n;
+	flush(w);
+	for (uint16_t i = 0; i < n; i++)
+		if (pkts[i].m != NULL)
+			done[n_done++] = pkts[i].m;
+	rte_pktmbuf_free_bulk(done, n_done);
+}
+
+uint32_t worker_round(struct worker *w)
+{
+	const struct snap_rxqs *list = w->snap->rxqs[w->index];
+	uint32_t moved = 0;
+
+	for (uint32_t i = 0; i < list->n; i++) {
+		struct rxq *q = list->q[i];
+		const struct snap_port *in = w->snap->ports[q->port_index];
+		uint16_t n = in->driver->rx(w, q, w->pkts, PKT_BURST);
+
+		if (n == 0)
+			continue;
+		worker_burst(w, in, w->pkts, n);
+		if (in->driver->rx_done != NULL)
+			in->driver->rx_done(w, q, w->pkts, n);
+		moved += n;
+	}
+	return moved;
+}
