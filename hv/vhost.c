@@ -1,0 +1,419 @@
+// Guests by vhost-user: the driver's life cycle, connecting and retrying, states. Control and jobs threads.
+//
+// A client has no socket in the library while it has no peer: after a failed start the library has closed the
+// descriptor, so every try registers anew, and a peer that left is unregistered (on the jobs thread: it waits
+// for running callbacks). A server is registered once, from open to close.
+//
+//   start ▸ retry_due ─(file there)▸ job: connect ▸ … callbacks … ▸ peer left ▸ job: unregister ▸ retry_due
+#include "vhost.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <rte_log.h>
+#include <rte_vhost.h>
+
+#include "ctrl/api/jobs.h"
+#include "ctrl/api/log.h"
+#include "ctrl/api/timer.h"
+
+#define BACKOFF_MIN_MS 100
+#define BACKOFF_MAX_MS 2000
+#define BIT(n)         (1ULL << (n))
+
+// Offloads need rings of our own that carry the requests along.
+#define FEATURES_OFF                                                                                \
+	(BIT(VIRTIO_NET_F_CSUM) | BIT(VIRTIO_NET_F_GUEST_CSUM) | BIT(VIRTIO_NET_F_GSO) |            \
+	 BIT(VIRTIO_NET_F_HOST_TSO4) | BIT(VIRTIO_NET_F_HOST_TSO6) | BIT(VIRTIO_NET_F_HOST_ECN) |   \
+	 BIT(VIRTIO_NET_F_HOST_UFO) | BIT(VIRTIO_NET_F_GUEST_TSO4) | BIT(VIRTIO_NET_F_GUEST_TSO6) | \
+	 BIT(VIRTIO_NET_F_GUEST_ECN) | BIT(VIRTIO_NET_F_GUEST_UFO) | BIT(VIRTIO_F_IOMMU_PLATFORM))
+
+// What a network card needs; frames in flight may be lost, so no in-flight log; no postcopy.
+#define PROTOCOL_ON                                                               \
+	(BIT(VHOST_USER_PROTOCOL_F_MQ) | BIT(VHOST_USER_PROTOCOL_F_LOG_SHMFD) |   \
+	 BIT(VHOST_USER_PROTOCOL_F_RARP) | BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK) | \
+	 BIT(VHOST_USER_PROTOCOL_F_NET_MTU) | BIT(VHOST_USER_PROTOCOL_F_STATUS))
+
+// Jobs thread
+
+static int socket_prepare(const char *path)
+{
+	uint64_t protocol = 0;
+
+	if (rte_vhost_driver_get_protocol_features(path, &protocol) != 0 ||
+	    rte_vhost_driver_set_protocol_features(path, protocol & PROTOCOL_ON) != 0 ||
+	    rte_vhost_driver_disable_features(path, FEATURES_OFF) != 0)
+		return -1;
+	return rte_vhost_driver_callback_register(path, &vhost_callbacks);
+}
+
+static void socket_unregister(struct vhost *v, bool release)
+{
+	if (v->registered)
+		rte_vhost_driver_unregister(v->path);
+	v->registered = false;
+	vhost_talk_end(v, release);
+}
+
+static int socket_refusal(const struct vhost *v, struct err *e)
+{
+	if (v->server)
+		return vhost_socket_refusal(v->path, e);
+	if (vhost_socket_check(v->path, e) != 0)
+		return e->code;
+	return err_set(e, -ECONNREFUSED, "waits for the socket %s: nobody listens on it", v->path);
+}
+
+// Registers and starts: a server listens, a client is connected.
+static int socket_open(struct vhost *v, struct err *e)
+{
+	char owner[PORT_NAME_SIZE];
+
+	if (!vhost_talk_claim(v, owner))
+		return err_set(e, -EBUSY, "waits for the socket %s: port %s uses it", v->path, owner);
+	int rc = v->server ? vhost_socket_clear(v->path, e) : vhost_socket_check(v->path, e);
+
+	if (rc != 0)
+		return rc;
+	if (rte_vhost_driver_register(v->path, v->server
+						   ? RTE_VHOST_USER_NET_COMPLIANT_OL_FLAGS
+						   : RTE_VHOST_USER_CLIENT | RTE_VHOST_USER_NO_RECONNECT |
+							 RTE_VHOST_USER_NET_COMPLIANT_OL_FLAGS) != 0)
+		return err_set(e, -ENOSPC,
+			       "cannot use %s: the vhost-user library has no place for one more socket "
+			       "(1,024), or no file descriptor is left",
+			       v->path);
+	v->registered = true;
+	uint32_t n_before = vhost_talk_read(v).n_connections;
+
+	if (socket_prepare(v->path) != 0 || rte_vhost_driver_start(v->path) != 0) {
+		socket_refusal(v, e);
+		socket_unregister(v, false);
+		return e->code;
+	}
+	if (v->server || vhost_talk_read(v).n_connections != n_before)
+		return 0;
+	socket_unregister(v, false); // start() reports success even when it had to drop the connection
+	return err_set(e, -ENOSPC,
+		       "cannot use %s: the vhost-user library has no place for one more connection", v->path);
+}
+
+static struct vhost *vhost_create(struct port *p)
+{
+	const struct port_conf *c = &p->conf;
+	size_t size = sizeof(struct vhost) + 2 * c->n_queues * sizeof(struct vhost_ring);
+	struct vhost *v =
+	    aligned_alloc(alignof(struct vhost_ring), RTE_ALIGN(size, alignof(struct vhost_ring)));
+
+	if (v == NULL)
+		return NULL;
+	memset(v, 0, size);
+	v->port = p;
+	memcpy(v->name, c->name, sizeof(v->name));
+	memcpy(v->path, c->socket, sizeof(v->path));
+	v->server = c->server;
+	v->n_queues = c->n_queues;
+	v->backoff_ms = BACKOFF_MIN_MS;
+	for (uint16_t i = 0; i < 2 * c->n_queues; i++) {
+		v->rings[i].index = i;
+		v->rings[i].stop = true;
+	}
+	for (uint16_t q = 0; q < c->n_queues; q++) {
+		p->rxqs[q].drv = &v->rings[2 * q + 1];
+		p->txqs[q].drv = &v->rings[2 * q];
+	}
+	return v;
+}
+
+static int vhost_open(struct port *p, struct err *e)
+{
+	struct vhost *v = vhost_create(p);
+	struct err reason = {0};
+
+	if (v == NULL)
+		return err_set(e, -ENOMEM, "port %s: out of memory", p->conf.name);
+	// The library reports every message and every failed try, in no limit, and prints in workers.
+	if (log_level_get() < LOG_LEVEL_DEBUG)
+		rte_log_set_level_pattern("lib.vhost.*", RTE_LOG_CRIT);
+	// A path that another port still has may be about to become free: this may be its successor.
+	if (v->server && socket_open(v, &reason) != 0 && reason.code != -EBUSY) {
+		vhost_talk_end(v, true);
+		free(v);
+		return err_set(e, reason.code, "port %s: %s", p->conf.name, reason.text);
+	}
+	p->drv = v;
+	return 0;
+}
+
+static void vhost_close(struct port *p)
+{
+	struct vhost *v = p->drv;
+
+	socket_unregister(v, true);
+	p->drv = NULL;
+	control_post("vhost-user port freed", free, v); // posts that name it run before
+}
+
+// The switch checks the MTU, the guest has its own idea of it: only the remark in `why` may change.
+static void vhost_mtu_changed(struct port *p, uint16_t mtu)
+{
+	(void)mtu;
+	vhost_tell(p->drv);
+}
+
+// Control thread
+
+static void retry_arm(struct vhost *v);
+
+// What the last peer did wrong, to be put behind the reason for waiting; "" if nothing.
+static const char *blame_print(const struct vhost *v, const struct vhost_talk *t, char buf[160])
+{
+	buf[0] = '\0';
+	if (t->too_many_rings)
+		snprintf(
+		    buf, 160,
+		    "; the last peer set up more queue pairs than the port's %u: give the port more 'queues' "
+		    "or the guest fewer",
+		    v->n_queues);
+	else if (t->asked == 5)
+		snprintf(buf, 160, "; the last peer's memory could not be mapped");
+	else if (t->asked != 0)
+		snprintf(buf, 160, "; the last peer's message %u was refused", t->asked);
+	return buf;
+}
+
+static void retry_report(struct vhost *v, int code, const char *why)
+{
+	bool waits = code == -ENOENT || code == -ECONNREFUSED || code == -EBUSY;
+	struct vhost_talk t = vhost_talk_read(v);
+	char blame[160];
+
+	blame_print(v, &t, blame);
+	port_state_set(v->port, waits && blame[0] == '\0' ? PORT_WAITING : PORT_FAILED, "%s%s", why, blame);
+}
+
+static void connect_work(void *arg)
+{
+	struct vhost *v = arg;
+
+	v->error.code = 0;
+	socket_open(v, &v->error);
+}
+
+static void connect_done(void *arg)
+{
+	struct vhost *v = arg;
+
+	v->job_runs = false;
+	if (!v->started)
+		return;
+	if (v->error.code != 0) {
+		retry_report(v, v->error.code, v->error.text);
+		retry_arm(v);
+	} else {
+		vhost_heard(v);
+	}
+}
+
+static void unregister_work(void *arg)
+{
+	socket_unregister(arg, false);
+}
+
+static void unregister_done(void *arg)
+{
+	struct vhost *v = arg;
+
+	v->job_runs = false;
+	if (v->started)
+		retry_arm(v);
+}
+
+static void retry_due(void *arg)
+{
+	struct vhost *v = arg;
+
+	v->timer = NULL;
+	// The usual reason is worth no job: a thousand ports may wait for their guests to be started.
+	if (!v->server && access(v->path, F_OK) != 0 && errno == ENOENT) {
+		struct err e;
+
+		retry_report(v, vhost_socket_check(v->path, &e), e.text);
+		retry_arm(v);
+		return;
+	}
+	v->job_runs = true;
+	job_run("vhost-user connect", connect_work, connect_done, v);
+}
+
+static void retry_arm(struct vhost *v)
+{
+	v->timer = timer_start("vhost-user retry", v->backoff_ms * 1000ULL, 0, retry_due, v);
+	v->backoff_ms = RTE_MIN(2 * v->backoff_ms, (uint32_t)BACKOFF_MAX_MS);
+}
+
+static void report_away(struct vhost *v, const struct vhost_talk *t)
+{
+	char blame[160];
+
+	blame_print(v, t, blame);
+	port_state_set(v->port, blame[0] == '\0' ? PORT_WAITING : PORT_FAILED, "%s %s%s",
+		       v->server ? "waits for the guest on" : "the peer has left; connects again to", v->path,
+		       blame);
+}
+
+static void report_running(struct vhost *v, const struct vhost_talk *t)
+{
+	uint16_t mtu = v->port->conf.mtu;
+
+	if (!t->rx_up[0] || !t->tx_up[0])
+		port_state_set(v->port, PORT_WAITING,
+			       "connected; the guest has not enabled its first queue pair");
+	else if (t->guest_mtu > mtu)
+		port_state_set(v->port, PORT_UP,
+			       "the guest's host_mtu %u exceeds the port's mtu %u: longer frames are "
+			       "dropped",
+			       t->guest_mtu, mtu);
+	else
+		port_state_set(v->port, PORT_UP, NULL);
+}
+
+static void report(struct vhost *v, const struct vhost_talk *t)
+{
+	switch (t->phase) {
+	case VHOST_AWAY:
+		report_away(v, t);
+		break;
+	case VHOST_CONNECTED:
+		port_state_set(v->port, PORT_WAITING, "connected; waits for the guest's driver");
+		break;
+	case VHOST_FEATURES:
+		port_state_set(v->port, PORT_WAITING,
+			       "connected; waits for the guest's memory, which must be shared "
+			       "(QEMU: memory-backend-memfd,share=on)");
+		break;
+	case VHOST_MEMORY:
+		port_state_set(v->port, PORT_WAITING, "connected; waits for the guest's queues");
+		break;
+	case VHOST_RUNNING:
+		report_running(v, t);
+		break;
+	}
+}
+
+void vhost_heard(void *arg)
+{
+	struct vhost *v = arg;
+
+	atomic_store(&v->told, false);
+	if (!v->started)
+		return;
+	struct vhost_talk t = vhost_talk_read(v);
+
+	if (t.n_left != v->n_left && !v->server) {
+		v->n_left = t.n_left;
+		v->must_unregister = true;
+		if (t.ran)
+			v->backoff_ms = BACKOFF_MIN_MS;
+	}
+	report(v, &t);
+	if (v->must_unregister && !v->job_runs) {
+		v->must_unregister = false;
+		v->job_runs = true;
+		job_run("vhost-user unregister", unregister_work, unregister_done, v);
+	}
+}
+
+static void vhost_start(struct port *p)
+{
+	struct vhost *v = p->drv;
+
+	v->started = true;
+	if (v->registered)
+		vhost_heard(v);
+	else
+		retry_due(v);
+}
+
+static void vhost_stop(struct port *p)
+{
+	struct vhost *v = p->drv;
+
+	v->started = false;
+	timer_stop(v->timer);
+	v->timer = NULL;
+}
+
+static json_t *features_json(uint64_t features)
+{
+	static const struct {
+		uint8_t bit;
+		const char *name;
+	} known[] = {
+	    {VIRTIO_NET_F_MRG_RXBUF, "mergeable"},
+	    {VIRTIO_NET_F_MQ, "multiqueue"},
+	    {VIRTIO_NET_F_MTU, "mtu"},
+	    {VIRTIO_RING_F_INDIRECT_DESC, "indirect"},
+	    {VIRTIO_RING_F_EVENT_IDX, "event-idx"},
+	    {VIRTIO_F_VERSION_1, "version-1"},
+	    {VIRTIO_F_RING_PACKED, "packed"},
+	    {VIRTIO_F_IN_ORDER, "in-order"},
+	    {VHOST_F_LOG_ALL, "dirty-log"},
+	};
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < RTE_DIM(known); i++)
+		if (features & BIT(known[i].bit))
+			json_array_append_new(list, json_string(known[i].name));
+	return list;
+}
+
+static void vhost_stats(const struct port *p, json_t *out)
+{
+	const struct vhost *v = p->drv;
+	struct vhost_talk t = vhost_talk_read(v);
+	int n_up = 0;
+
+	for (uint16_t q = 0; q < v->n_queues; q++)
+		n_up += t.rx_up[q] && t.tx_up[q];
+	json_object_set_new(out, "mode", json_string(v->server ? "server" : "client"));
+	json_object_set_new(out, "socket", json_string(v->path));
+	json_object_set_new(out, "connections", json_integer(t.n_connections));
+	json_object_set_new(out, "features", features_json(t.phase == VHOST_RUNNING ? t.features : 0));
+	json_object_set_new(out, "queues_enabled", json_integer(t.phase == VHOST_RUNNING ? n_up : 0));
+	if (t.guest_mtu != 0)
+		json_object_set_new(out, "guest_mtu", json_integer(t.guest_mtu));
+}
+
+static bool vhost_claims(const struct port_conf *c)
+{
+	return c->type == PORT_GUEST && c->socket[0] != '\0';
+}
+
+static int vhost_validate(const struct port_conf *c, struct err *e)
+{
+	if (c->socket[0] != '/')
+		return err_set(e, -EINVAL, "port %s: socket '%s' is not an absolute path", c->name,
+			       c->socket);
+	if (c->n_queues < 1 || c->n_queues > MAX_QUEUES)
+		return err_set(e, -ERANGE, "port %s: queues %u is not within 1..%u", c->name, c->n_queues,
+			       MAX_QUEUES);
+	return 0;
+}
+
+const struct port_driver vhost_driver = {
+    .name = "vhost-user",
+    .claims = vhost_claims,
+    .validate = vhost_validate,
+    .open = vhost_open,
+    .start = vhost_start,
+    .stop = vhost_stop,
+    .close = vhost_close,
+    .mtu_changed = vhost_mtu_changed,
+    .stats = vhost_stats,
+    .rx = vhost_rx,
+    .tx = vhost_tx,
+};

@@ -1,0 +1,106 @@
+// Guests by vhost-user: the port driver "vhost-user".
+//
+// librte_vhost holds the conversation with the front end on its own event thread. What it says becomes two things
+// here: `struct vhost_talk`, from which the control thread makes the port's state and its reason, and `stop` of every
+// ring, which workers obey. Files: vhost.c (driver, connecting and retrying), vhost_talk.c (the library's
+// callbacks), vhost_socket.c (what stands in the way of a socket), vhost_dp.c (bursts).
+//
+// Life of struct vhost: made by the driver's open, freed by a post behind its close, so that every post that
+// names it has run before.
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ctrl/api/err.h"
+#include "dp/port.h"
+
+extern const struct port_driver vhost_driver;
+
+enum vhost_phase {
+	VHOST_AWAY,      // no peer
+	VHOST_CONNECTED, // a peer, but no driver in the guest yet
+	VHOST_FEATURES,  // the guest's driver has chosen features
+	VHOST_MEMORY,    // and its memory is mapped
+	VHOST_RUNNING,   // rings can be used
+};
+
+struct vhost_talk {
+	enum vhost_phase phase;
+	bool ran;                                  // this peer has been VHOST_RUNNING
+	bool too_many_rings;                       // the peer set up more queue pairs than the port has
+	bool rx_up[MAX_QUEUES], tx_up[MAX_QUEUES]; // guest's receive and transmit rings that it has enabled
+	uint32_t asked; // message being handled, 0 = none. Stays when it fails: then the library hangs up
+	int vid;        // the library's number of the connection
+	uint64_t features;
+	uint16_t guest_mtu;             // 0 = not said
+	uint32_t n_connections, n_left; // since the port was opened
+};
+
+// One ring of the guest. `stop` and `busy` are how it is taken away from a worker:
+// the vhost thread sets stop and, before memory or rings may go, waits for busy to be false; the worker sets
+// busy, then looks at stop (both sequentially consistent), so one of the two always sees the other.
+struct vhost_ring {
+	alignas(64) _Atomic bool stop; // vhost thread; worker: r
+	_Atomic bool busy;             // worker, for one burst; vhost thread: r
+	uint16_t index;                // the library's number of the ring
+	int vid;                       // vhost thread, while stopped and not busy
+};
+
+struct vhost {
+	struct port *port;
+	char name[PORT_NAME_SIZE];
+	char path[sizeof(((struct port_conf *)0)->socket)];
+	bool server;
+	uint16_t n_queues;
+
+	struct vhost *next;     // of all that own their path; lock of vhost_talk.c
+	struct vhost_talk talk; // lock of vhost_talk.c
+	_Atomic bool told;      // a post to the control thread is under way
+
+	// jobs thread
+	bool owns_path;
+	bool registered;
+	struct err error; // of the last try; control thread: r when no job runs
+
+	// control thread
+	struct timer *timer; // of the next try
+	uint32_t backoff_ms;
+	bool started;
+	bool job_runs;
+	uint32_t n_left;      // of these peers that left we have heard
+	bool must_unregister; // the peer has left a client's connection
+
+	struct vhost_ring rings[]; // queue pair q: 2q is the guest's receive ring, 2q + 1 its transmit ring
+};
+
+// vhost.c, control thread: `arg` is the struct vhost whose talk has changed.
+void vhost_heard(void *arg);
+
+// vhost_talk.c
+
+extern const struct rte_vhost_device_ops vhost_callbacks;
+
+// Jobs thread. False when another port has the path; its name is then in `owner`.
+bool vhost_talk_claim(struct vhost *v, char owner[PORT_NAME_SIZE]);
+// Jobs thread, after the socket was unregistered: no callback any more. `release` gives the path back, too.
+void vhost_talk_end(struct vhost *v, bool release);
+// Any thread. Lets the control thread know that there is something to read, once until it has.
+void vhost_tell(struct vhost *v);
+struct vhost_talk vhost_talk_read(const struct vhost *v);
+
+// vhost_socket.c, jobs thread
+
+// 0, or why we cannot connect: -ENOENT and -ECONNREFUSED are worth waiting for, the others need a person.
+int vhost_socket_check(const char *path, struct err *e);
+// Makes the path free to listen on: removes a socket that nobody listens on.
+int vhost_socket_clear(const char *path, struct err *e);
+// Why bind() would fail, as the library does not say it.
+int vhost_socket_refusal(const char *path, struct err *e);
+
+// vhost_dp.c
+
+uint16_t vhost_rx(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n);
+uint16_t vhost_tx(struct worker *w, struct txq *q, struct pkt **pkts, uint16_t n);

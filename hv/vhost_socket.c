@@ -1,0 +1,119 @@
+// Guests by vhost-user, sockets: what stands in the way of connecting or listening, as a sentence.
+//
+// The library says only that it failed. For connecting the reason comes from the file, as a trial connection
+// would take QEMU's only place; for listening it takes a connection to tell a stale socket from a live one.
+#include "vhost.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <libgen.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+// "libvirt-qemu:kvm (0600)"
+static const char *owner_print(const struct stat *st, char *buf, size_t size)
+{
+	char names[2][1024], uid[16], gid[16];
+	struct passwd pw, *user = NULL;
+	struct group gr, *group = NULL;
+
+	snprintf(uid, sizeof(uid), "%u", st->st_uid);
+	snprintf(gid, sizeof(gid), "%u", st->st_gid);
+	getpwuid_r(st->st_uid, &pw, names[0], sizeof(names[0]), &user);
+	getgrgid_r(st->st_gid, &gr, names[1], sizeof(names[1]), &group);
+	snprintf(buf, size, "%s:%s (%04o)", user ? user->pw_name : uid, group ? group->gr_name : gid,
+		 st->st_mode & 07777);
+	return buf;
+}
+
+int vhost_socket_check(const char *path, struct err *e)
+{
+	struct stat st;
+	char owner[128];
+
+	if (stat(path, &st) != 0) {
+		int code = -errno;
+
+		if (code == -ENOENT)
+			return err_set(e, code, "waits for the socket %s: no such file", path);
+		return err_set(e, code, "cannot reach the socket %s: %s; check the rights of its directories",
+			       path, err_name(-code));
+	}
+	if (!S_ISSOCK(st.st_mode))
+		return err_set(e, -ENOTSOCK, "cannot connect to %s: not a socket", path);
+	if (faccessat(AT_FDCWD, path, R_OK | W_OK, AT_EACCESS) != 0)
+		return err_set(e, -EACCES,
+			       "cannot connect to %s: permission denied; the socket is owned by %s", path,
+			       owner_print(&st, owner, sizeof(owner)));
+	return 0;
+}
+
+// 0 when somebody listens.
+static int connect_try(const char *path)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -errno;
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s", path);
+	int rc = connect(fd, (struct sockaddr *)&un, sizeof(un)) == 0 ? 0 : -errno;
+
+	close(fd);
+	return rc == -EAGAIN ? 0 : rc;
+}
+
+int vhost_socket_clear(const char *path, struct err *e)
+{
+	struct stat st;
+
+	if (lstat(path, &st) != 0)
+		return 0; // nothing there, or bind will say why
+	if (!S_ISSOCK(st.st_mode))
+		return err_set(e, -EEXIST,
+			       "cannot listen on %s: a file that is not a socket stands there; "
+			       "remove it or choose another path",
+			       path);
+	int rc = connect_try(path);
+
+	if (rc == 0)
+		return err_set(e, -EADDRINUSE,
+			       "cannot listen on %s: another program listens there; "
+			       "stop it, choose another path, or use mode client",
+			       path);
+	if (rc != -ECONNREFUSED)
+		return err_set(e, rc, "cannot listen on %s: a socket stands there: %s", path, err_name(-rc));
+	if (unlink(path) != 0)
+		return err_set(e, -errno, "cannot listen on %s: cannot remove the stale socket: %s", path,
+			       err_name(errno));
+	return 0;
+}
+
+int vhost_socket_refusal(const char *path, struct err *e)
+{
+	char copy[sizeof(((struct vhost *)0)->path)], owner[128];
+	struct stat st;
+
+	snprintf(copy, sizeof(copy), "%s", path);
+	const char *dir = dirname(copy);
+
+	if (stat(dir, &st) != 0)
+		return err_set(e, -errno, "cannot listen on %s: directory %s: %s", path, dir,
+			       err_name(errno));
+	if (!S_ISDIR(st.st_mode))
+		return err_set(e, -ENOTDIR, "cannot listen on %s: %s is not a directory", path, dir);
+	if (faccessat(AT_FDCWD, dir, W_OK | X_OK, AT_EACCESS) != 0)
+		return err_set(e, -EACCES,
+			       "cannot listen on %s: directory %s: permission denied; it is owned by %s",
+			       path, dir, owner_print(&st, owner, sizeof(owner)));
+	return err_set(e, -EIO,
+		       "cannot listen on %s: the vhost-user library refuses; it serves about 500 listening "
+		       "or 1,000 connecting ports",
+		       path);
+}
