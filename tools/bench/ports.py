@@ -1,0 +1,99 @@
+"""A thousand stored ports: the time of one more, and of starting again with all of them."""
+
+import os
+import statistics
+import time
+
+from evswitch import Evswitchd
+from machine import Trouble, run_dir, say, wait_for
+
+PORTS = 1000
+ADDS = 100
+RESTARTS = 5
+PAGE = b"\0" * 4096
+
+
+def add(rpc, directory, name):
+    rpc("port.add", name=name, switch="sw0", type="guest", socket=f"{directory}/{name}.sock", mode="client")
+
+
+def fill(rpc, directory):
+    rpc("switch.add", name="sw0", kind="internal")
+    for i in range(PORTS):
+        add(rpc, directory, f"vm{i}")
+
+
+def timed_ms(call, *args):
+    begin = time.perf_counter()
+    call(*args)
+    return (time.perf_counter() - begin) * 1000
+
+
+def flush(fd):
+    os.pwrite(fd, PAGE, 0)
+    os.fsync(fd)
+
+
+def port_add(row):
+    """Each request is followed by one write of a page and a flush in the same file system, the disk's own part."""
+    adds, flushes = [], []
+    with run_dir() as directory:
+        daemon = Evswitchd(directory)
+        fd = os.open(directory / "page", os.O_RDWR | os.O_CREAT)
+        try:
+            rpc = daemon.rpc()
+            fill(rpc, directory)
+            for _ in range(ADDS):
+                adds.append(timed_ms(add, rpc, directory, "more"))
+                flushes.append(timed_ms(flush, fd))
+                rpc("port.del", name="more")
+        finally:
+            os.close(fd)
+            daemon.stop()
+    own = statistics.median(adds) - statistics.median(flushes)
+    row.bound("ms of one request, less one flush, medians", own, 2, False)
+    row.note(f"ms: request {tail(adds)}; flush of one page {tail(flushes)}")
+    row.samples = {"request_ms": adds, "flush_ms": flushes}
+
+
+def tail(values):
+    cuts = statistics.quantiles(values, n=10)
+    return f"median {statistics.median(values):.2f}, tenths {cuts[0]:.2f} … {cuts[-1]:.2f}, n={len(values)}"
+
+
+def settled(rows):
+    states = [r["state"] for r in rows]
+    if "failed" in states:
+        raise Trouble(f"restore: {next(r for r in rows if r['state'] == 'failed')}")
+    return len(states) == PORTS and "opening" not in states
+
+
+def restore_once(directory):
+    """Seconds from exec to readiness, and to all ports shown and open."""
+    begin = time.perf_counter()
+    daemon = Evswitchd(directory)
+    try:
+        ready = time.perf_counter()
+        rpc = daemon.rpc()
+        wait_for(lambda: settled(rpc("port.show")), 30, f"all {PORTS} ports are shown and open")
+        return ready - begin, time.perf_counter() - begin
+    finally:
+        daemon.stop()
+
+
+def restore(row):
+    with run_dir() as directory:
+        daemon = Evswitchd(directory)
+        try:
+            fill(daemon.rpc(), directory)
+        finally:
+            daemon.stop()
+        times = []
+        for _ in range(RESTARTS):
+            times.append(restore_once(directory))
+            say(f"ready after {times[-1][0]:.2f} s, all ports after {times[-1][1]:.2f} s")
+    ready, shown = zip(*times)
+    row.bound(f"s from exec to {PORTS} ports shown and open, median", statistics.median(shown), 2, False)
+    row.note(f"s: ready {min(ready):.2f} … {max(ready):.2f}, all ports {min(shown):.2f} … {max(shown):.2f}, "
+             f"n={RESTARTS}")
+    row.samples = {"ready_s": ready, "shown_s": shown}

@@ -1,0 +1,82 @@
+"""dpdk-testpmd, as the null switch between two vhost ports and as a guest with two virtio-user ports."""
+
+import os
+import pty
+import re
+import select
+import time
+
+from machine import GENERATOR_CORE, MEMORY_MB, Process, Trouble, use_huge
+
+PROMPT = b"testpmd> "
+ANSWER_S = 30
+MBUFS = 16384
+RING = 1024
+TOTAL = re.compile(r"TX-packets: (\d+) +TX-errors")
+MACS = ("02:00:00:00:00:0a", "02:00:00:00:00:0b")
+
+
+class Testpmd(Process):
+    """Its prompt wants a terminal: on a pipe it would hold back what it says."""
+
+    def __init__(self, directory, name, core, vdevs, options=()):
+        ours, theirs = pty.openpty()
+        self.terminal = ours
+        memory = (["--in-memory", "--single-file-segments", "--socket-mem", str(MEMORY_MB)] if use_huge() else
+                  ["--no-huge", "--no-shconf", "-m", str(MEMORY_MB)])
+        argv = ["dpdk-testpmd", "--lcores", f"0@{GENERATOR_CORE},1@{core}", "--no-pci", "--no-telemetry",
+                f"--file-prefix=evs-bench-{os.getpid()}-{name}", *memory, *(f"--vdev={v}" for v in vdevs), "--", "-i",
+                "--forward-mode=io", f"--total-num-mbufs={MBUFS}", f"--txd={RING}", f"--rxd={RING}", *options]
+        try:
+            super().__init__(argv, directory / f"{name}.log", stdin=theirs, stdout=theirs, stderr=theirs)
+        except FileNotFoundError:
+            os.close(ours)
+            raise Trouble("dpdk-testpmd is not installed: run tools/setup --test") from None
+        finally:
+            os.close(theirs)
+        try:
+            self.read()
+        except BaseException:
+            self.stop()
+            raise
+
+    def read(self):
+        """Everything up to the next prompt."""
+        said, end = b"", time.monotonic() + ANSWER_S
+        while not said.endswith(PROMPT):
+            try:
+                if not select.select([self.terminal], [], [], max(0, end - time.monotonic()))[0]:
+                    raise Trouble(f"dpdk-testpmd does not answer:\n{said.decode(errors='replace')[-600:]}")
+                said += os.read(self.terminal, 65536)
+            except OSError:  # the other end is closed: it has ended
+                raise Trouble(f"dpdk-testpmd ended:\n{said.decode(errors='replace')[-600:]}") from None
+        with open(self.log, "ab") as log:
+            log.write(said)
+        return said.decode(errors="replace")
+
+    def ask(self, words):
+        os.write(self.terminal, words.encode() + b"\n")
+        return self.read()
+
+    def sent(self):
+        """Frames that it has sent, all ports."""
+        return sum(map(int, TOTAL.findall(self.ask("show port stats all"))))
+
+    def stop(self):
+        super().stop()
+        if self.terminal is not None:
+            os.close(self.terminal)
+            self.terminal = None
+
+
+def null_switch(directory, sockets, core):
+    t = Testpmd(directory, "null", core, [f"net_vhost{i},iface={s}" for i, s in enumerate(sockets)])
+    t.ask("start")
+    return t
+
+
+def guests(directory, name, sockets):
+    """One process that is both guests. What it sends on one port comes back on the other: a closed loop."""
+    vdevs = [f"net_virtio_user{i},path={s},mac={m},queue_size={RING}" for i, (s, m) in enumerate(zip(sockets, MACS))]
+    return Testpmd(directory, name, GENERATOR_CORE, vdevs,
+                   ["--txonly-multi-flow", f"--eth-peer=0,{MACS[1]}", f"--eth-peer=1,{MACS[0]}"])
