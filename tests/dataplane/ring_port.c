@@ -1,0 +1,246 @@
+// A port driver of arrays, for tests. Frames are lent (borrowed) or given as mbufs, as the test asks.
+#include "ring_port.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dp/port.h"
+#include "dp/worker.h"
+
+#define RING_FRAMES 4096
+#define MAX_PIECES  1024
+
+struct fifo { // one writer, one reader, under the ring's mutex: tests may run workers
+	struct frame *frame[RING_FRAMES];
+	unsigned head, tail;
+};
+
+struct ring {
+	pthread_mutex_t lock;
+	struct fifo in, out; // toward the switch, from the switch
+	int accept;
+	size_t piece;
+	struct frame lent[PKT_BURST];
+	struct iovec iov[PKT_BURST][MAX_PIECES], rest[PKT_BURST][MAX_PIECES];
+	struct frame taken;
+};
+
+static bool fifo_put(struct fifo *f, const struct frame *frame)
+{
+	if (f->head - f->tail == RING_FRAMES)
+		return false;
+	struct frame *copy = malloc(offsetof(struct frame, bytes) + frame->len);
+
+	copy->len = frame->len;
+	memcpy(copy->bytes, frame->bytes, frame->len);
+	f->frame[f->head++ % RING_FRAMES] = copy;
+	return true;
+}
+
+static bool fifo_get(struct fifo *f, struct frame *out)
+{
+	if (f->head == f->tail)
+		return false;
+	struct frame *copy = f->frame[f->tail++ % RING_FRAMES];
+
+	out->len = copy->len;
+	memcpy(out->bytes, copy->bytes, copy->len);
+	free(copy);
+	return true;
+}
+
+static struct ring *ring_of(const char *name)
+{
+	struct port *p = port_find(name);
+
+	ck_assert_msg(p != NULL && p->drv != NULL, "no port %s", name);
+	return p->drv;
+}
+
+// Driver
+
+static bool ring_claims(const struct port_conf *c)
+{
+	return strncmp(c->device, "ring:", 5) == 0;
+}
+
+static int ring_open(struct port *p, struct err *e)
+{
+	struct ring *r = calloc(1, sizeof(*r));
+
+	(void)e;
+	pthread_mutex_init(&r->lock, NULL);
+	r->accept = -1;
+	p->drv = r;
+	for (uint16_t q = 0; q < p->conf.n_queues; q++)
+		p->rxqs[q].drv = p->txqs[q].drv = r;
+	return 0;
+}
+
+static void ring_start(struct port *p)
+{
+	atomic_store(&p->live.up, true);
+	atomic_store(&p->live.n_tx_active, p->conf.n_queues);
+	port_state_set(p, PORT_UP, NULL);
+}
+
+static void ring_close(struct port *p)
+{
+	struct ring *r = p->drv;
+	struct frame f;
+
+	while (fifo_get(&r->in, &f) || fifo_get(&r->out, &f))
+		;
+	pthread_mutex_destroy(&r->lock);
+	free(r);
+}
+
+static void lend(struct ring *r, uint16_t at, struct pkt *p, uint16_t src)
+{
+	struct frame *f = &r->lent[at];
+	uint16_t n = 0;
+
+	for (size_t off = 0; off < f->len; off += r->piece, n++)
+		r->iov[at][n] = (struct iovec){f->bytes + off, RTE_MIN(r->piece, f->len - off)};
+	pkt_init_borrowed(p, r->iov[at], n, r->rest[at], src);
+}
+
+static bool give(struct worker *w, struct frame *f, struct pkt *p, uint16_t src)
+{
+	struct rte_mbuf *m = NULL, *seg;
+	size_t off = 0;
+
+	while (off < f->len || m == NULL) {
+		seg = rte_pktmbuf_alloc(w->pool);
+		if (seg == NULL)
+			return false;
+		uint16_t n = RTE_MIN(f->len - off, (size_t)rte_pktmbuf_tailroom(seg));
+
+		memcpy(rte_pktmbuf_append(seg, n), f->bytes + off, n);
+		off += n;
+		if (m == NULL)
+			m = seg;
+		else
+			rte_pktmbuf_chain(m, seg);
+	}
+	pkt_init_owned(p, m, src);
+	return true;
+}
+
+static uint16_t ring_rx(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n)
+{
+	struct ring *r = q->drv;
+	uint16_t got = 0;
+
+	if (q->id != 0)
+		return 0;
+	pthread_mutex_lock(&r->lock);
+	while (got < n && fifo_get(&r->in, &r->lent[got])) {
+		if (r->piece > 0)
+			lend(r, got, &pkts[got], q->port_index);
+		else
+			ck_assert(give(w, &r->lent[got], &pkts[got], q->port_index));
+		got++;
+	}
+	pthread_mutex_unlock(&r->lock);
+	return got;
+}
+
+static void frame_from(const struct pkt *p, struct frame *f)
+{
+	struct iovec iov[MAX_PIECES];
+	uint16_t n = pkt_iov(p, iov, MAX_PIECES);
+
+	f->len = 0;
+	for (uint16_t i = 0; i < n; i++) {
+		memcpy(f->bytes + f->len, iov[i].iov_base, iov[i].iov_len);
+		f->len += iov[i].iov_len;
+	}
+	ck_assert_uint_eq(f->len, p->len);
+}
+
+static uint16_t ring_tx(struct worker *w, struct txq *q, struct pkt **pkts, uint16_t n)
+{
+	struct ring *r = q->drv;
+	struct frame f;
+	uint16_t sent = 0;
+
+	(void)w;
+	pthread_mutex_lock(&r->lock);
+	for (; sent < n && r->accept != 0; sent++) {
+		frame_from(pkts[sent], &f);
+		if (!fifo_put(&r->out, &f))
+			break;
+		if (r->accept > 0)
+			r->accept--;
+	}
+	pthread_mutex_unlock(&r->lock);
+	return sent;
+}
+
+static const struct port_driver ring_driver = {
+    .name = "ring",
+    .claims = ring_claims,
+    .open = ring_open,
+    .start = ring_start,
+    .close = ring_close,
+    .rx = ring_rx,
+    .tx = ring_tx,
+};
+
+void ring_register(void)
+{
+	port_driver_register(&ring_driver);
+}
+
+// The test's side
+
+void ring_send(const char *port, const struct frame *f)
+{
+	struct ring *r = ring_of(port);
+
+	pthread_mutex_lock(&r->lock);
+	bool ok = fifo_put(&r->in, f);
+
+	pthread_mutex_unlock(&r->lock);
+	ck_assert_msg(ok, "the test sends more than %d frames at once", RING_FRAMES);
+}
+
+size_t ring_delivered(const char *port)
+{
+	struct ring *r = ring_of(port);
+
+	pthread_mutex_lock(&r->lock);
+	size_t n = r->out.head - r->out.tail;
+
+	pthread_mutex_unlock(&r->lock);
+	return n;
+}
+
+const struct frame *ring_take(const char *port)
+{
+	struct ring *r = ring_of(port);
+
+	pthread_mutex_lock(&r->lock);
+	bool ok = fifo_get(&r->out, &r->taken);
+
+	pthread_mutex_unlock(&r->lock);
+	return ok ? &r->taken : NULL;
+}
+
+void ring_up(const char *port, bool up)
+{
+	atomic_store(&port_find(port)->live.up, up);
+}
+
+void ring_accept(const char *port, int n)
+{
+	ring_of(port)->accept = n;
+}
+
+void ring_borrow(const char *port, size_t piece)
+{
+	ring_of(port)->piece = piece;
+}
