@@ -57,6 +57,15 @@ $(FUZZERS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libevs.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(EVLINK) -fsanitize=fuzzer $^ $(LIBS) -o $@
 
+man: $(BUILD)/man/evsctl.1 $(BUILD)/man/evswitchd.8
+$(BUILD)/man/evsctl.1: docs/man/evsctl.1.in tools/mkman $(BUILD)/evswitchd $(BUILD)/evsctl
+	@mkdir -p $(@D)
+	$(call say,MAN,$@)
+	$(Q)$(BUILD)/evswitchd --methods >$@.json && tools/mkman $(BUILD)/evsctl <$@.json >$@.new && mv $@.new $@
+$(BUILD)/man/%: docs/man/%
+	@mkdir -p $(@D)
+	$(Q)cp $< $@
+
 run: setup
 	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all
 	$(Q)BUILD=$(BUILD) tools/run
@@ -80,11 +89,11 @@ lint: setup-test
 	$(Q)tools/lint
 fmt:
 	$(Q)git ls-files '*.c' '*.h' | xargs clang-format -i
-install: all
+install: all man
 	$(Q)tools/install '$(DESTDIR)' '$(PREFIX)' '$(BUILD)'
 clean:
 	rm -rf build
 
 -include $(OBJ:.o=.d) $(CTLOBJ:.o=.d) $(UNIT:=.d) $(DPTEST:=.d) $(DPHARN:.o=.d) $(FUZZERS:=.d)
-.PHONY: all run setup setup-test test test-programs bench fuzz fuzz-programs lint fmt install clean
+.PHONY: all man run setup setup-test test test-programs bench fuzz fuzz-programs lint fmt install clean
 .SECONDARY:

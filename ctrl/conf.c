@@ -93,13 +93,11 @@ void conf_each(const struct conf_view *v, const char *kind,
 	json_t *edits = v ? json_object_get(v->edits, kind) : NULL, *row;
 	const char *name;
 
-	json_object_foreach(json_object_get(conf.rows, kind), name, row)
-	{
+	json_object_foreach (json_object_get(conf.rows, kind), name, row) {
 		if (!json_object_get(edits, name) && !fn(name, row, arg))
 			return;
 	}
-	json_object_foreach(edits, name, row)
-	{
+	json_object_foreach (edits, name, row) {
 		if (!json_is_null(row) && !fn(name, row, arg))
 			return;
 	}
@@ -163,8 +161,7 @@ static void ref_each(const struct conf_ref *ref, const char *name, const json_t 
 	} else if (json_is_string(value)) {
 		fn(json_string_value(value), arg);
 	} else {
-		json_array_foreach(value, i, item)
-		{
+		json_array_foreach (value, i, item) {
 			if (!fn(json_string_value(item), arg))
 				return;
 		}
@@ -288,13 +285,11 @@ static void needs_report(const char *kind, const json_t *used, struct err *e)
 	const char *name, *user_kind;
 	json_t *kinds, *names;
 
-	json_object_foreach((json_t *)used, name, kinds)
-	{
+	json_object_foreach ((json_t *)used, name, kinds) {
 		char text[MAX_NAMED * 256 + 128];
 		size_t at = 0;
 
-		json_object_foreach(kinds, user_kind, names)
-		{
+		json_object_foreach (kinds, user_kind, names) {
 			if (at < 256)
 				at += snprintf(text + at, sizeof(text) - at, at ? " and" : "");
 			if (at < 256)
@@ -340,8 +335,7 @@ static void refs_check(const struct conf_view *v, const struct conf_kind *k, str
 	struct ref_missing m = {.v = v, .kind = k->name, .e = e};
 	json_t *row;
 
-	json_object_foreach(json_object_get(v->edits, k->name), m.name, row)
-	{
+	json_object_foreach (json_object_get(v->edits, k->name), m.name, row) {
 		for (const struct conf_ref *r = k->refs; r && r->kind && !json_is_null(row); r++) {
 			m.to_kind = r->kind;
 			ref_each(r, m.name, row, ref_missing, &m);
@@ -355,8 +349,7 @@ static bool has_changed(const struct conf_view *v, const char *kind)
 	const char *name;
 	json_t *row;
 
-	json_object_foreach(json_object_get(v->edits, kind), name, row)
-	{
+	json_object_foreach (json_object_get(v->edits, kind), name, row) {
 		if (!json_is_null(row) && conf_get(NULL, kind, name))
 			return true;
 	}
@@ -369,8 +362,7 @@ static json_t *concerned(const struct conf_view *v, const struct conf_kind *k)
 	json_t *names = must(json_object()), *users, *row;
 	const char *name;
 
-	json_object_foreach(json_object_get(v->edits, k->name), name, row)
-	{
+	json_object_foreach (json_object_get(v->edits, k->name), name, row) {
 		if (!json_is_null(row))
 			json_object_set_new(names, name, json_null());
 	}
@@ -392,8 +384,7 @@ static void kind_validate(const struct conf_view *v, const struct conf_kind *k, 
 	if (!k->validate)
 		return;
 	names = concerned(v, k);
-	json_object_foreach(names, name, value)
-	{
+	json_object_foreach (names, name, value) {
 		struct err one = {0};
 
 		if (k->validate(v, name, conf_get(v, k->name, name), &one) < 0 || one.code < 0)

@@ -80,16 +80,14 @@ static json_t *detail_text(const struct diff_step *s)
 	size_t i, n = 0;
 
 	if (s->old && s->now) {
-		json_object_foreach(s->old, key, value)
-		    detail_add(list, key, value, json_object_get(s->now, key));
-		json_object_foreach(s->now, key, value)
-		{
+		json_object_foreach (s->old, key, value)
+			detail_add(list, key, value, json_object_get(s->now, key));
+		json_object_foreach (s->now, key, value) {
 			if (!json_object_get(s->old, key))
 				detail_add(list, key, NULL, value);
 		}
 	}
-	json_array_foreach(list, i, value)
-	{
+	json_array_foreach (list, i, value) {
 		joined = must(realloc(joined, n + json_string_length(value) + 1));
 		memcpy(joined + n, json_string_value(value), json_string_length(value) + 1);
 		n += json_string_length(value);

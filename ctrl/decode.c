@@ -222,8 +222,9 @@ static int names_add(const struct param *p, json_t *list, json_t *name, struct e
 
 	if (rc == 0 && json_array_size(list) >= MAX_NAMES)
 		rc = err_set(e, -ERANGE, "%s has more than %d names", p->name, MAX_NAMES);
-	json_array_foreach(list, i, other) if (rc == 0 && strcmp(json_string_value(other), text) == 0) rc =
-	    err_set(e, -EINVAL, "%s has %s twice", p->name, text);
+	json_array_foreach (list, i, other)
+		if (rc == 0 && strcmp(json_string_value(other), text) == 0)
+			rc = err_set(e, -EINVAL, "%s has %s twice", p->name, text);
 	if (rc == 0 && json_array_append(list, name) != 0)
 		rc = err_set(e, -ENOMEM, "out of memory");
 	return rc;
@@ -235,11 +236,11 @@ static json_t *names_decode(const struct param *p, const json_t *in, struct err 
 	const json_t *name;
 	size_t i;
 
-	json_array_foreach(in, i, name) if (names_add(p, list, (json_t *)name, e) != 0)
-	{
-		json_decref(list);
-		return NULL;
-	}
+	json_array_foreach (in, i, name)
+		if (names_add(p, list, (json_t *)name, e) != 0) {
+			json_decref(list);
+			return NULL;
+		}
 	return list;
 }
 
@@ -364,8 +365,7 @@ static void unknown_report(const struct param *table, const json_t *in, struct e
 	const json_t *value;
 	size_t n = 0;
 
-	json_object_foreach((json_t *)in, key, value)
-	{
+	json_object_foreach ((json_t *)in, key, value) {
 		if (param_find(table, key) || ++n > MAX_UNKNOWN)
 			continue;
 		const struct param *near = param_nearest(table, key);

@@ -26,18 +26,14 @@ json_t *diff_states(const json_t *from, const json_t *to)
 	json_t *edits = must(json_object()), *rows, *conf;
 	const char *kind, *name;
 
-	json_object_foreach((json_t *)from, kind, rows)
-	{
-		json_object_foreach(rows, name, conf)
-		{
+	json_object_foreach ((json_t *)from, kind, rows) {
+		json_object_foreach (rows, name, conf) {
 			if (!json_object_get(json_object_get(to, kind), name))
 				edit_set(edits, kind, name, json_null());
 		}
 	}
-	json_object_foreach((json_t *)to, kind, rows)
-	{
-		json_object_foreach(rows, name, conf)
-		{
+	json_object_foreach ((json_t *)to, kind, rows) {
+		json_object_foreach (rows, name, conf) {
 			const json_t *old = json_object_get(json_object_get(from, kind), name);
 
 			if (!old || !json_equal(old, conf))
@@ -60,8 +56,7 @@ static size_t steps_add(struct diff_step *steps, size_t n, const char *kind, con
 	size_t first = n;
 	const char *name;
 
-	json_object_foreach(rows, name, now)
-	{
+	json_object_foreach (rows, name, now) {
 		old = json_object_get(json_object_get(from, kind), name);
 		if (json_is_null(now) != deletes)
 			continue;

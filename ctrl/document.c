@@ -27,7 +27,8 @@ static json_t *rows_list(json_t *rows)
 	json_t *list = must(json_array()), *conf, *row;
 	const char *name;
 
-	json_object_foreach(rows, name, conf) names[n++] = name;
+	json_object_foreach (rows, name, conf)
+		names[n++] = name;
 	qsort(names, n, sizeof(*names), by_name);
 	for (size_t i = 0; i < n; i++) {
 		row = must(json_pack("{s:s}", "name", names[i]));
@@ -107,8 +108,7 @@ static void kind_read(const char *kind, const json_t *list, json_t *state, struc
 		err_set(&one, -EINVAL, "%s: must be a list of objects", kind);
 		finding_add(f, &one);
 	}
-	json_array_foreach(list, i, item)
-	{
+	json_array_foreach (list, i, item) {
 		one = (struct err){0};
 		if (row_read(kind, i, item, rows, &one) < 0)
 			finding_add(f, &one);
@@ -140,8 +140,7 @@ int document_read(const json_t *document, json_t **state, struct err *e)
 		return err_set(e, -EINVAL, "the document must be a JSON object");
 	*state = must(json_object());
 	version_check(document, &f);
-	json_object_foreach((json_t *)document, kind, list)
-	{
+	json_object_foreach ((json_t *)document, kind, list) {
 		if (strcmp(kind, "evswitch") == 0)
 			continue;
 		if (conf_kind_find(kind)) {

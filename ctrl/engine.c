@@ -267,10 +267,8 @@ static void edits_make(void)
 	const char *kind, *name;
 	json_t *names, *value;
 
-	json_object_foreach(en.touched, kind, names)
-	{
-		json_object_foreach(names, name, value)
-		{
+	json_object_foreach (en.touched, kind, names) {
+		json_object_foreach (names, name, value) {
 			const json_t *row = conf_get(NULL, kind, name);
 			struct store_edit *d;
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "ctrl/daemon.h"
+#include "ctrl/methods.h"
 #include "ctrl/options.h"
 #include "ctrl/supervisor.h"
 
@@ -17,6 +18,23 @@ static bool stderr_is_journal(void)
 
 	return journal && sscanf(journal, "%llu:%llu", &dev, &inode) == 2 && fstat(STDERR_FILENO, &st) == 0 &&
 	       st.st_dev == dev && st.st_ino == inode;
+}
+
+// What system.methods answers: the tables need no daemon. For the manual page.
+static int methods_print(void)
+{
+	struct err e = {0};
+
+	if (methods_init(modules, &e)) {
+		fprintf(stderr, "evswitchd: %s\n", e.text);
+		return 1;
+	}
+	json_t *table = methods_describe(NULL);
+	int rc = json_dumpf(table, stdout, JSON_INDENT(1)) < 0 || puts("") < 0;
+
+	json_decref(table);
+	methods_fini();
+	return rc;
 }
 
 static __attribute__((noinline)) int run(int argc, char **argv)
@@ -32,6 +50,8 @@ static __attribute__((noinline)) int run(int argc, char **argv)
 		return fputs(options_usage(), stdout) < 0;
 	if (o.action == OPTIONS_VERSION)
 		return puts("evswitchd " EVS_VERSION) < 0;
+	if (o.action == OPTIONS_METHODS)
+		return methods_print();
 	log_init(o.log_level, stderr_is_journal());
 	int pipe_fd = supervisor_pipe();
 	if (pipe_fd < 0)

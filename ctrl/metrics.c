@@ -23,7 +23,7 @@
 #include "ctrl/must.h"
 
 #define CONTENT_TYPE "application/openmetrics-text; version=1.0.0; charset=utf-8"
-#define STEP_US	     200 // between steps: others have their turn
+#define STEP_US      200 // between steps: others have their turn
 #define TIMEOUT_S    10
 
 struct metrics {
@@ -44,8 +44,8 @@ void metric_add(struct metrics *m, const char *labels, uint64_t value)
 	const char *open = labels ? "{" : "", *close = labels ? "}" : "";
 
 	evbuffer_add_printf(m->out, "%s%s%s%s%s %llu\n", m->family->name,
-			    m->family->type == METRIC_COUNTER ? "_total" : "", open, labels ? labels : "", close,
-			    (unsigned long long)value);
+			    m->family->type == METRIC_COUNTER ? "_total" : "", open, labels ? labels : "",
+			    close, (unsigned long long)value);
 }
 
 static void metrics_end(struct metrics *m)
@@ -58,7 +58,8 @@ static void metrics_end(struct metrics *m)
 static void family_head(struct metrics *m)
 {
 	evbuffer_add_printf(m->out, "# TYPE %s %s\n# HELP %s %s\n", m->family->name,
-			    m->family->type == METRIC_COUNTER ? "counter" : "gauge", m->family->name, m->family->help);
+			    m->family->type == METRIC_COUNTER ? "counter" : "gauge", m->family->name,
+			    m->family->help);
 	m->head_sent = true;
 }
 
@@ -147,7 +148,8 @@ int metrics_start(const char *run_dir, struct err *e)
 	evhttp_set_allowed_methods(http, EVHTTP_REQ_GET);
 	evhttp_set_max_headers_size(http, 8192);
 	evhttp_set_cb(http, "/metrics", on_metrics, NULL);
-	must(evhttp_bind_listener(http, must(evconnlistener_new(loop_base(), NULL, NULL, LEV_OPT_CLOSE_ON_FREE, 0, fd))));
+	must(evhttp_bind_listener(
+	    http, must(evconnlistener_new(loop_base(), NULL, NULL, LEV_OPT_CLOSE_ON_FREE, 0, fd))));
 	return 0;
 }
 

@@ -154,6 +154,13 @@ static int version_take(struct options *o, const char *value, struct err *e)
 	return 0;
 }
 
+static int methods_take(struct options *o, const char *value, struct err *e)
+{
+	(void)value, (void)e;
+	o->action = OPTIONS_METHODS;
+	return 0;
+}
+
 static const struct option options[] = {
     {"--run-dir", "DIR", "directory of the control socket; one daemon each (" RUN_DIR ")", run_dir_take},
     {"--state-dir", "DIR", "directory of state.db (that of --run-dir if given, else " STATE_DIR ")",
@@ -166,6 +173,7 @@ static const struct option options[] = {
     {"--allow-unsigned", NULL, "load extensions that nobody signed", allow_unsigned_take},
     {"--log-level", "LEVEL", "error, warn, info or debug (info)", log_level_take},
     {"--ready-fd", "N", "write a line to this descriptor when the daemon is ready", ready_fd_take},
+    {"--methods", NULL, "print the table of control methods as JSON and end", methods_take},
     {"--version", NULL, "print the version and end", version_take},
     {"--help", NULL, "print this text and end", help_take},
     {0},

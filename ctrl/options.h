@@ -13,7 +13,7 @@
 
 #define OPTIONS_MAX_CORES 16 // = MAX_WORKERS
 
-enum options_action { OPTIONS_RUN, OPTIONS_HELP, OPTIONS_VERSION };
+enum options_action { OPTIONS_RUN, OPTIONS_HELP, OPTIONS_VERSION, OPTIONS_METHODS };
 
 struct options {
 	enum options_action action;

@@ -39,6 +39,7 @@ int store_file_refused(const struct store_file *f, int rc, const char *doing, st
 	int err = sqlite3_system_errno(f->db);
 
 	switch (rc & 0xff) {
+	case SQLITE_ERROR: // our statements are right, so what they are about is not
 	case SQLITE_CORRUPT:
 	case SQLITE_NOTADB:
 	case SQLITE_FORMAT:
@@ -339,8 +340,9 @@ int store_file_open(struct store_file *f, struct err *e)
 
 	if (rc == 0)
 		rc = db_open(f, f->path, "TRUNCATE", e);
+	// It may be written, file_check() saw that; so this comes from the format version in its head.
 	if (rc == 0 && sqlite3_db_readonly(f->db, "main"))
-		rc = store_file_refused(f, SQLITE_READONLY, "write it", e);
+		rc = damaged(f, "its head is wrong", e);
 	if (rc == 0)
 		rc = format_check(f, e);
 	if (rc == 0)

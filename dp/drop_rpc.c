@@ -20,9 +20,9 @@ static void port_drops(struct request *rq, const struct port *p)
 	port_counters_sum(p, &n);
 	for (int d = 1; d < N_DROPS; d++)
 		if (n.dropped[d] > 0)
-			rq_row(rq, json_pack("{s:s, s:s, s:I, s:s, s:s}", "port", p->conf.name, "reason", drop_name(d),
-					     "packets", (json_int_t)n.dropped[d], "stage", drop_stage(d), "text",
-					     drop_text(d)));
+			rq_row(rq, json_pack("{s:s, s:s, s:I, s:s, s:s}", "port", p->conf.name, "reason",
+					     drop_name(d), "packets", (json_int_t)n.dropped[d], "stage",
+					     drop_stage(d), "text", drop_text(d)));
 }
 
 static int drop_show(struct request *rq, struct err *e)
@@ -45,7 +45,8 @@ static int drop_show(struct request *rq, struct err *e)
 	return 0;
 }
 
-static const struct method methods[] = {
-    {"drop.show", "list dropped packets by port and reason", show_params, show_columns, METHOD_READ, drop_show}, {0}};
+static const struct method methods[] = {{"drop.show", "list dropped packets by port and reason", show_params,
+					 show_columns, METHOD_READ, drop_show},
+					{0}};
 
 const struct module drop_module = {.name = "drop", .methods = methods};

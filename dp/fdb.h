@@ -15,13 +15,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define FDB_MAX_DEFAULT	  65536
+#define FDB_MAX_DEFAULT   65536
 #define FDB_AGE_DEFAULT_S 300
-#define FDB_AGE_MAX_S	  43200 // the time in an entry has 16 bits; a whole round of fdb_age() within 30 minutes
-#define FDB_MOVES	  8
+#define FDB_AGE_MAX_S     43200 // the time in an entry has 16 bits; a whole round of fdb_age() within 30 minutes
+#define FDB_MOVES         8
 #define FDB_MOVE_WINDOW_S 10
-#define FDB_NO_PORT	  0xffff
-#define FDB_ANY_FID	  0xffff // entries of ports that are in every VLAN; looked up second, by the walk
+#define FDB_NO_PORT       0xffff
+#define FDB_ANY_FID       0xffff // entries of ports that are in every VLAN; looked up second, by the walk
 
 struct fdb;
 
@@ -30,10 +30,10 @@ enum fdb_flags { FDB_STATIC = 1 };
 struct fdb_entry {
 	uint8_t mac[6];
 	uint16_t fid;
-	uint16_t port;	  // index
+	uint16_t port;    // index
 	uint16_t version; // changes when the port does
-	uint16_t age_s;	  // seconds since last seen (0 for static entries)
-	uint8_t flags;	  // enum fdb_flags
+	uint16_t age_s;   // seconds since last seen (0 for static entries)
+	uint8_t flags;    // enum fdb_flags
 };
 
 enum fdb_result { FDB_KNOWN, FDB_LEARNED, FDB_MOVED, FDB_REFUSED_STATIC, FDB_REFUSED_MOVES, FDB_FULL };

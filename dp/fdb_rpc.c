@@ -7,23 +7,41 @@
 #include "ctrl/api/module.h"
 #include "ctrl/api/timer.h"
 #include "ctrl/api/value.h"
+#include "save.h"
 #include "switch.h"
 
 #define ROWS_PER_STEP 128
 
-#define SWITCH(flags) {"switch", PARAM_NAME, flags, "the switch"}
-#define MAC(flags)    {"mac", PARAM_MAC, flags, "the address"}
-#define VLAN	      {"vlan", PARAM_INT, 0, "its VLAN, 0 = untagged frames", .def = "0", .min = 0, .max = 4094}
-#define PORT(flags)   {"port", PARAM_NAME, flags, "the port that it is on"}
+#define SWITCH(flags)                                     \
+	{                                                 \
+		"switch", PARAM_NAME, flags, "the switch" \
+	}
+#define MAC(flags)                                     \
+	{                                              \
+		"mac", PARAM_MAC, flags, "the address" \
+	}
+#define VLAN                                                                                             \
+	{                                                                                                \
+		"vlan", PARAM_INT, 0, "its VLAN, 0 = untagged frames", .def = "0", .min = 0, .max = 4094 \
+	}
+#define PORT(flags)                                                 \
+	{                                                           \
+		"port", PARAM_NAME, flags, "the port that it is on" \
+	}
 
-static const struct param add_params[] = {SWITCH(PARAM_REQUIRED), MAC(PARAM_REQUIRED), VLAN, PORT(PARAM_REQUIRED), {0}};
+static const struct param add_params[] = {
+    SWITCH(PARAM_REQUIRED), MAC(PARAM_REQUIRED), VLAN, PORT(PARAM_REQUIRED), {0}};
 static const struct param del_params[] = {SWITCH(PARAM_REQUIRED), MAC(PARAM_REQUIRED), VLAN, {0}};
 static const struct param filter_params[] = {
     SWITCH(0), PORT(0), {"vlan", PARAM_INT, 0, "only this VLAN", .min = 0, .max = 4094}, {0}};
 static const struct column show_columns[] = {
-    {"switch", "the switch", NULL},	  {"vlan", "VLAN, 0 = untagged frames; any = of a trunk's own address", NULL},
-    {"mac", "the address", NULL},	  {"port", "the port that it is on", NULL},
-    {"kind", "learned or static", NULL}, {"age", "seconds since it was last seen as a source", "s"}, {0}};
+    {"switch", "the switch", NULL},
+    {"vlan", "VLAN, 0 = untagged frames; any = of a trunk's own address", NULL},
+    {"mac", "the address", NULL},
+    {"port", "the port that it is on", NULL},
+    {"kind", "learned or static", NULL},
+    {"age", "seconds since it was last seen as a source", "s"},
+    {0}};
 static const struct column flush_columns[] = {{"entries", "entries removed", NULL}, {0}};
 static const struct conf_ref refs[] = {{CONF_OWNER, "port", "port"}, {CONF_OWNER, "switch", "switch"}, {0}};
 
@@ -147,7 +165,8 @@ static int fdb_del_call(struct request *rq, struct err *e)
 
 	row_name(name, rq_str(rq, "switch"), rq_int(rq, "vlan"), rq_str(rq, "mac"));
 	if (conf_get(NULL, "fdb", name) == NULL)
-		return err_set(e, -ENOENT, "fdb %s: no such static entry; learned ones are removed by 'fdb flush'", name);
+		return err_set(e, -ENOENT,
+			       "fdb %s: no such static entry; learned ones are removed by 'fdb flush'", name);
 	return conf_del(rq, "fdb", name, e);
 }
 
@@ -169,7 +188,8 @@ static bool check_owner(const char *port, const json_t *port_conf, void *arg)
 
 	if (mac != NULL && strcmp(mac, conf_str(s->conf, "mac")) == 0 &&
 	    strcmp(conf_str(port_conf, "switch"), conf_str(s->conf, "switch")) == 0)
-		err_add(s->e, -EEXIST, "fdb %s: it is the own address of port %s, which is static already", s->name, port);
+		err_add(s->e, -EEXIST, "fdb %s: it is the own address of port %s, which is static already",
+			s->name, port);
 	return true;
 }
 
@@ -185,7 +205,8 @@ static int fdb_validate(const struct conf_view *v, const char *name, const json_
 			conf_str(port, "switch"));
 	if (strtol(conf_str(conf, "mac"), NULL, 16) & 1)
 		err_add(e, -EINVAL, "fdb %s: a group address has no single port", name);
-	row_name(want, conf_str(conf, "switch"), json_integer_value(json_object_get(conf, "vlan")), conf_str(conf, "mac"));
+	row_name(want, conf_str(conf, "switch"), json_integer_value(json_object_get(conf, "vlan")),
+		 conf_str(conf, "mac"));
 	if (strcmp(want, name) != 0)
 		err_add(e, -EINVAL, "fdb %s: the entry's name must be %s", name, want);
 	return e->code;
@@ -232,9 +253,12 @@ static int fdb_open(struct change *ch, const char *name, const json_t *old, cons
 
 	if (ret < 0) {
 		free(edit);
-		return err_set(e, ret, ret == -ENOSPC ? "fdb %s: the table is full of static entries"
-						      : "fdb %s: there is a static entry for another port already; delete it first",
-			       name);
+		return err_set(
+		    e, ret,
+		    ret == -ENOSPC
+			? "fdb %s: the table is full of static entries"
+			: "fdb %s: there is a static entry for another port already; delete it first",
+		    name);
 	}
 	change_undo(ch, entry_del, edit);
 	return 0;
@@ -244,9 +268,11 @@ static const struct method methods[] = {
     {"fdb.add", "make a static entry", add_params, NULL, METHOD_WRITE, fdb_add},
     {"fdb.del", "remove a static entry", del_params, NULL, METHOD_WRITE, fdb_del_call},
     {"fdb.flush", "forget learned entries", filter_params, flush_columns, METHOD_WRITE, fdb_flush_call},
-    {"fdb.show", "list the addresses that a switch knows", filter_params, show_columns, METHOD_READ, fdb_show},
+    {"fdb.show", "list the addresses that a switch knows", filter_params, show_columns, METHOD_READ,
+     fdb_show},
     {0}};
 static const struct conf_kind kinds[] = {
     {"fdb", "a static forwarding entry", add_params, refs, fdb_validate, fdb_open}, {0}};
 
-const struct module fdb_module = {.name = "fdb", .methods = methods, .kinds = kinds};
+const struct module fdb_module = {
+    .name = "fdb", .methods = methods, .kinds = kinds, .save = fdb_save, .restore = fdb_restore};

@@ -15,7 +15,7 @@ struct frame_spec {
 	uint16_t vlan;
 	bool has_ip;
 	struct value_ip ip_src, ip_dst; // of one family
-	uint8_t proto;			// 6, 17, or 0 = no L4 header
+	uint8_t proto;                  // 6, 17, or 0 = no L4 header
 	uint16_t sport, dport;
 };
 

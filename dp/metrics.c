@@ -114,18 +114,24 @@ static bool fdb_entries(struct metrics *m, const struct metric_family *f, uint64
 	return false;
 }
 
-#define PORT(field) offsetof(struct port_counters, field)
+#define PORT(field)   offsetof(struct port_counters, field)
 #define WORKER(field) offsetof(struct worker_counters, field)
 
 const struct metric_family dp_metrics[] = {
     {"evs_port_up", METRIC_GAUGE, "Whether frames can pass.", port_up},
-    {"evs_port_received_packets", METRIC_COUNTER, "Frames that came from the port.", port_counter, PORT(rx_packets)},
-    {"evs_port_received_bytes", METRIC_COUNTER, "Bytes that came from the port.", port_counter, PORT(rx_bytes)},
-    {"evs_port_sent_packets", METRIC_COUNTER, "Frames delivered to the port.", port_counter, PORT(tx_packets)},
+    {"evs_port_received_packets", METRIC_COUNTER, "Frames that came from the port.", port_counter,
+     PORT(rx_packets)},
+    {"evs_port_received_bytes", METRIC_COUNTER, "Bytes that came from the port.", port_counter,
+     PORT(rx_bytes)},
+    {"evs_port_sent_packets", METRIC_COUNTER, "Frames delivered to the port.", port_counter,
+     PORT(tx_packets)},
     {"evs_port_sent_bytes", METRIC_COUNTER, "Bytes delivered to the port.", port_counter, PORT(tx_bytes)},
     {"evs_port_dropped_packets", METRIC_COUNTER, "Frames from the port that were dropped.", port_drops},
-    {"evs_worker_busy_cycles", METRIC_COUNTER, "TSC of rounds that moved a packet.", worker_counter, WORKER(busy_cycles)},
-    {"evs_worker_idle_cycles", METRIC_COUNTER, "TSC of all other rounds.", worker_counter, WORKER(idle_cycles)},
-    {"evs_worker_packets", METRIC_COUNTER, "Packets received by the worker.", worker_counter, WORKER(packets)},
+    {"evs_worker_busy_cycles", METRIC_COUNTER, "TSC of rounds that moved a packet.", worker_counter,
+     WORKER(busy_cycles)},
+    {"evs_worker_idle_cycles", METRIC_COUNTER, "TSC of all other rounds.", worker_counter,
+     WORKER(idle_cycles)},
+    {"evs_worker_packets", METRIC_COUNTER, "Packets received by the worker.", worker_counter,
+     WORKER(packets)},
     {"evs_fdb_entries", METRIC_GAUGE, "Addresses that the switch knows.", fdb_entries},
     {NULL}};

@@ -17,17 +17,17 @@
 #include <linux/virtio_net.h>
 #include <rte_mbuf.h>
 
-#define PKT_HEAD  128 // private bytes of a borrowed packet's frame
-#define PKT_BURST 32
+#define PKT_HEAD      128 // private bytes of a borrowed packet's frame
+#define PKT_BURST     32
 #define FRAME_MAX_MTU 9216
 
 struct worker;
 
 enum pkt_flags {
-	PKT_TAGGED = 1,	       // the frame's bytes carry an 802.1Q tag (tci)
+	PKT_TAGGED = 1,        // the frame's bytes carry an 802.1Q tag (tci)
 	PKT_INNER_TAG = 2,     // behind that tag (or without one) stands one more VLAN tag
-	PKT_STAG = 4,	       // the outer tag is a service tag (0x88a8 or 0x9100)
-	PKT_FRAG = 8,	       // a fragment
+	PKT_STAG = 4,          // the outer tag is a service tag (0x88a8 or 0x9100)
+	PKT_FRAG = 8,          // a fragment
 	PKT_FRAG_LATER = 16,   // and not the first one: no L4 header
 	PKT_IP_OPTIONS = 32,   // IPv4 options or IPv6 extension headers
 	PKT_L4_UNKNOWN = 64,   // l4_off is valid, the protocol is none that we check
@@ -42,22 +42,22 @@ struct pkt_tail {
 };
 
 struct pkt {
-	uint8_t *data;	   // Ethernet header
+	uint8_t *data; // Ethernet header
 	struct rte_mbuf *m;
-	uint32_t len;	   // bytes of the frame, without FCS
-	uint16_t head_len; // private bytes at data
-	uint16_t src;	   // source port's index
-	uint16_t vid;	   // VLAN it was classified to, 0 = untagged
-	uint16_t tci;	   // tag in the bytes, with PKT_TAGGED
-	uint16_t flags;	   // enum pkt_flags
-	uint16_t ether_type; // behind the outer tag, host order
-	uint16_t l3_off;     // 0 = neither IPv4, IPv6 nor ARP
-	uint16_t l4_off;     // 0 = none (not IP, or a later fragment)
-	uint8_t ip_proto;    // behind extension headers
-	uint8_t ip_version;  // 4, 6, 0
-	uint8_t n_users;     // deliveries under way that still need `m`
-	uint32_t hash;	     // flow hash, 0 = not computed yet
-	uint32_t vsid;	     // virtual subnet, 0 = none
+	uint32_t len;                  // bytes of the frame, without FCS
+	uint16_t head_len;             // private bytes at data
+	uint16_t src;                  // source port's index
+	uint16_t vid;                  // VLAN it was classified to, 0 = untagged
+	uint16_t tci;                  // tag in the bytes, with PKT_TAGGED
+	uint16_t flags;                // enum pkt_flags
+	uint16_t ether_type;           // behind the outer tag, host order
+	uint16_t l3_off;               // 0 = neither IPv4, IPv6 nor ARP
+	uint16_t l4_off;               // 0 = none (not IP, or a later fragment)
+	uint8_t ip_proto;              // behind extension headers
+	uint8_t ip_version;            // 4, 6, 0
+	uint8_t n_users;               // deliveries under way that still need `m`
+	uint32_t hash;                 // flow hash, 0 = not computed yet
+	uint32_t vsid;                 // virtual subnet, 0 = none
 	struct virtio_net_hdr_v1 vnet; // checksum and segmentation requests of the sender
 	struct pkt_tail tail;
 	alignas(64) uint8_t head[16 + PKT_HEAD]; // headroom for a tag, then the private bytes

@@ -48,7 +48,8 @@ void pkt_init_borrowed(struct pkt *p, const struct iovec *iov, uint16_t n, struc
 		p->head_len += take;
 		p->len += iov[i].iov_len;
 		if (take < iov[i].iov_len)
-			rest[n_rest++] = (struct iovec){(uint8_t *)iov[i].iov_base + take, iov[i].iov_len - take};
+			rest[n_rest++] =
+			    (struct iovec){(uint8_t *)iov[i].iov_base + take, iov[i].iov_len - take};
 	}
 	p->tail = (struct pkt_tail){.n_iov = n_rest, .iov = rest};
 }
@@ -126,7 +127,8 @@ static bool pull_owned(struct pkt *p, uint16_t n)
 		struct rte_mbuf *next = m->next;
 		uint16_t take = RTE_MIN(next->data_len, n - m->data_len);
 
-		memcpy(rte_pktmbuf_mtod_offset(m, uint8_t *, m->data_len), rte_pktmbuf_mtod(next, uint8_t *), take);
+		memcpy(rte_pktmbuf_mtod_offset(m, uint8_t *, m->data_len), rte_pktmbuf_mtod(next, uint8_t *),
+		       take);
 		m->data_len += take;
 		next->data_len -= take;
 		next->data_off += take;

@@ -14,7 +14,7 @@
 #include "ctrl/api/err.h"
 
 #define BUFFER_BYTES (RTE_MBUF_DEFAULT_BUF_SIZE + sizeof(struct rte_mbuf) + 64)
-#define CACHE	     256
+#define CACHE        256
 
 static struct rte_mempool *shared;
 
@@ -24,8 +24,8 @@ struct rte_mempool *pool_create(const char *name, uint32_t n, uint16_t data_room
 	struct rte_mempool *pool = rte_pktmbuf_pool_create(name, n, cache, 0, data_room, SOCKET_ID_ANY);
 
 	if (pool == NULL)
-		err_set(e, -rte_errno, "packet buffers: cannot make %u of %u bytes: %s; give more --memory", n,
-			data_room, err_name(rte_errno));
+		err_set(e, -rte_errno, "packet buffers: cannot make %u of %u bytes: %s; give more --memory",
+			n, data_room, err_name(rte_errno));
 	return pool;
 }
 

@@ -64,7 +64,8 @@ static void state_set(struct port *p, enum port_state state, const char *why)
 	snprintf(p->why, sizeof(p->why), "%s", why);
 	log_info("port %s: %s%s%s", p->conf.name, state_names[state], why[0] ? ": " : "", why);
 	if (was_up != is_up)
-		event_emit(is_up ? "port-up" : "port-down", p->conf.name, "%s", is_up ? "frames can pass" : why);
+		event_emit(is_up ? "port-up" : "port-down", p->conf.name, "%s",
+			   is_up ? "frames can pass" : why);
 }
 
 void port_state_set(struct port *p, enum port_state state, const char *why, ...)
@@ -174,7 +175,9 @@ void port_conf_from(const char *name, const json_t *conf, struct port_conf *c)
 	copy_str(c->device, sizeof(c->device), conf, "device");
 	copy_str(c->ifname, sizeof(c->ifname), conf, "ifname");
 	copy_str(c->vm, sizeof(c->vm), conf, "vm");
-	c->type = strcmp(type, "guest") == 0 ? PORT_GUEST : strcmp(type, "uplink") == 0 ? PORT_UPLINK : PORT_HOST;
+	c->type = strcmp(type, "guest") == 0    ? PORT_GUEST
+		  : strcmp(type, "uplink") == 0 ? PORT_UPLINK
+						: PORT_HOST;
 	c->server = mode != NULL && strcmp(mode, "server") == 0;
 	c->n_queues = json_integer_value(json_object_get(conf, "queues"));
 	c->mtu = json_integer_value(json_object_get(conf, "mtu"));
@@ -192,20 +195,23 @@ static void check_keys(const struct port_conf *c, const json_t *conf, struct err
 	if (c->type == PORT_UPLINK && (!device || socket))
 		err_add(e, -EINVAL, "port %s: an uplink needs a device, and takes no socket", c->name);
 	if (c->type == PORT_HOST && (!ifname || device || socket))
-		err_add(e, -EINVAL, "port %s: a host port needs an ifname, and takes neither socket nor device",
-			c->name);
+		err_add(e, -EINVAL,
+			"port %s: a host port needs an ifname, and takes neither socket nor device", c->name);
 	if (c->type != PORT_HOST && ifname)
 		err_add(e, -EINVAL, "port %s: only a host port has an ifname", c->name);
 	if (path != NULL && strlen(path) >= sizeof(c->socket))
-		err_add(e, -ENAMETOOLONG, "port %s: socket has more than %zu characters, the limit of unix sockets",
-			c->name, sizeof(c->socket) - 1);
+		err_add(e, -ENAMETOOLONG,
+			"port %s: socket has more than %zu characters, the limit of unix sockets", c->name,
+			sizeof(c->socket) - 1);
 	if (ifn != NULL && strlen(ifn) >= sizeof(c->ifname))
-		err_add(e, -ENAMETOOLONG, "port %s: ifname has more than %zu characters, the limit of interfaces",
-			c->name, sizeof(c->ifname) - 1);
+		err_add(e, -ENAMETOOLONG,
+			"port %s: ifname has more than %zu characters, the limit of interfaces", c->name,
+			sizeof(c->ifname) - 1);
 	if (!socket && json_object_get(conf, "mode") != NULL)
 		err_add(e, -EINVAL, "port %s: mode goes with a socket", c->name);
 	if (c->has_mac && (c->type == PORT_UPLINK || c->mac[0] & 1 || memcmp(c->mac, "\0\0\0\0\0", 6) == 0))
-		err_add(e, -EINVAL, "port %s: mac is the address of one vNIC: not a group address, not on an uplink",
+		err_add(e, -EINVAL,
+			"port %s: mac is the address of one vNIC: not a group address, not on an uplink",
 			c->name);
 }
 
@@ -217,10 +223,11 @@ static void check_switch(const struct conf_view *v, const struct port_conf *c, s
 	if (kind == NULL)
 		return; // the engine says so
 	if (c->type == PORT_UPLINK && strcmp(kind, "external") != 0)
-		err_add(e, -EINVAL, "port %s: switch %s is %s and has no uplinks; use an external switch", c->name,
-			c->switch_name, kind);
+		err_add(e, -EINVAL, "port %s: switch %s is %s and has no uplinks; use an external switch",
+			c->name, c->switch_name, kind);
 	if (c->type == PORT_HOST && strcmp(kind, "private") == 0)
-		err_add(e, -EINVAL, "port %s: switch %s is private and has guests only", c->name, c->switch_name);
+		err_add(e, -EINVAL, "port %s: switch %s is private and has guests only", c->name,
+			c->switch_name);
 }
 
 struct twin_search {
@@ -231,7 +238,8 @@ struct twin_search {
 
 static bool same_str(const json_t *a, const json_t *b, const char *key)
 {
-	const char *x = json_string_value(json_object_get(a, key)), *y = json_string_value(json_object_get(b, key));
+	const char *x = json_string_value(json_object_get(a, key)),
+		   *y = json_string_value(json_object_get(b, key));
 
 	return x != NULL && y != NULL && strcmp(x, y) == 0;
 }
@@ -248,8 +256,8 @@ static bool check_twin(const char *name, const json_t *other, void *arg)
 			err_add(t->e, -EEXIST, "port %s: %s %s is already used by port %s", t->c->name, *key,
 				json_string_value(json_object_get(other, *key)), name);
 	if (t->c->has_mac && same_str(t->conf, other, "mac") && same_str(t->conf, other, "switch"))
-		err_add(t->e, -EEXIST, "port %s: mac is already that of port %s on switch %s", t->c->name, name,
-			t->c->switch_name);
+		err_add(t->e, -EEXIST, "port %s: mac is already that of port %s on switch %s", t->c->name,
+			name, t->c->switch_name);
 	return true;
 }
 
@@ -258,8 +266,8 @@ static bool check_static(const char *name, const json_t *entry, void *arg)
 	struct twin_search *t = arg;
 
 	if (same_str(t->conf, entry, "mac") && same_str(t->conf, entry, "switch"))
-		err_add(t->e, -EEXIST, "port %s: mac has the static entry %s; remove it with 'fdb del' first", t->c->name,
-			name);
+		err_add(t->e, -EEXIST, "port %s: mac has the static entry %s; remove it with 'fdb del' first",
+			t->c->name, name);
 	return true;
 }
 
@@ -419,7 +427,8 @@ static int port_set_open(struct change *ch, const char *name, const json_t *now,
 
 	port_conf_from(name, now, &c);
 	if (c.n_queues != p->conf.n_queues)
-		return err_set(e, -EBUSY, "port %s: its number of queues is fixed; delete the port and add it again",
+		return err_set(e, -EBUSY,
+			       "port %s: its number of queues is fixed; delete the port and add it again",
 			       name);
 	struct port_edit *was = malloc(sizeof(*was));
 

@@ -18,12 +18,12 @@
 #include "drop.h"
 #include "pkt.h"
 
-#define MAX_PORTS	4096
-#define MAX_WORKERS	16
-#define MAX_QUEUES	16 // queue pairs of a port
-#define PORT_NAME_SIZE	64
-#define TXQ_MAILBOX	256
-#define NO_PORT		0xffff
+#define MAX_PORTS      4096
+#define MAX_WORKERS    16
+#define MAX_QUEUES     16 // queue pairs of a port
+#define PORT_NAME_SIZE 64
+#define TXQ_MAILBOX    256
+#define NO_PORT        0xffff
 
 struct err;
 struct port;
@@ -41,7 +41,7 @@ enum vlan_mode { VLAN_UNTAGGED, VLAN_ACCESS, VLAN_TRUNK };
 
 struct vlan_conf { // semantics: VLAN modes; an uplink is a trunk of every VLAN
 	enum vlan_mode mode;
-	uint16_t vid;		// access VLAN, or a trunk's native VLAN (0 = untagged frames stay untagged)
+	uint16_t vid; // access VLAN, or a trunk's native VLAN (0 = untagged frames stay untagged)
 	uint64_t allowed[4096 / 64]; // trunk, prune already taken out
 };
 
@@ -50,12 +50,12 @@ struct port_conf {
 	char switch_name[PORT_NAME_SIZE];
 	enum port_type type;
 	char socket[108]; // guest by vhost-user, else ""
-	bool server;	  // we listen on `socket`
+	bool server;      // we listen on `socket`
 	char device[256]; // DPDK device string, else ""
 	char ifname[16];  // host vNIC, else ""
 	char vm[PORT_NAME_SIZE];
 	uint16_t n_queues; // queue pairs, 1..MAX_QUEUES
-	uint16_t mtu;	   // 576..9216
+	uint16_t mtu;      // 576..9216
 	bool has_mac;
 	uint8_t mac[6];
 };
@@ -66,7 +66,7 @@ struct port_conf {
 struct port_counters {
 	uint64_t rx_packets, rx_bytes; // writer: the worker; control reads
 	uint64_t tx_packets, tx_bytes;
-	uint64_t made;	    // extra copies, injected and answered frames
+	uint64_t made;      // extra copies, injected and answered frames
 	uint64_t delivered; // frames (and copies) accepted by their destination
 	uint64_t consumed;  // ended in the switch on purpose
 	uint64_t held_in, held_out;
@@ -74,7 +74,7 @@ struct port_counters {
 };
 
 struct port_live {
-	_Atomic bool up;	    // frames can be delivered; writer: driver or netlink; worker: r
+	_Atomic bool up;              // frames can be delivered; writer: driver or netlink; worker: r
 	_Atomic uint16_t n_tx_active; // transmit queues that the peer takes from; writer: driver; worker: r
 };
 
@@ -82,16 +82,16 @@ struct port_live {
 struct rxq {
 	struct port *port;
 	uint16_t port_index;
-	uint16_t id;	 // queue pair
+	uint16_t id;     // queue pair
 	uint16_t worker; // index of its owner; writer: control
-	void *drv;	 // driver's queue
+	void *drv;       // driver's queue
 };
 
 // One transmit queue, entered by try (txq.h).
 struct txq {
 	alignas(64) _Atomic uint32_t busy; // 1 = a worker is inside; workers
 	uint16_t id;
-	void *drv;		  // driver's queue
+	void *drv;                // driver's queue
 	struct rte_ring *mailbox; // owned mbufs, m->port = source port's index
 };
 
@@ -139,11 +139,11 @@ struct port {
 	bool leaving; // being deleted: not in the next snapshot
 	struct port_live live;
 	struct rxq rxqs[MAX_QUEUES];
-	struct txq *txqs; // conf.n_queues of them
+	struct txq *txqs;                                // conf.n_queues of them
 	struct port_counters *counters[MAX_WORKERS + 1]; // by worker index; the last is the control thread's
-	struct snap_port *part;	// what the current snapshot shows; snap.c
-	bool dirty;		// and is to be rebuilt
-	uint64_t own_key;	// static FDB entry of its own address, 0 = none; snap.c
+	struct snap_port *part;                          // what the current snapshot shows; snap.c
+	bool dirty;                                      // and is to be rebuilt
+	uint64_t own_key;       // static FDB entry of its own address, 0 = none; snap.c
 	struct port_life *life; // opening, closing, retries; port_life.c
 };
 
@@ -153,8 +153,8 @@ struct port {
 void port_driver_register(const struct port_driver *d);
 const struct port_driver *port_driver_for(const struct port_conf *c); // NULL
 
-struct port *port_find(const char *name);   // NULL
-struct port *port_at(uint16_t index);	    // NULL
+struct port *port_find(const char *name); // NULL
+struct port *port_at(uint16_t index);     // NULL
 // A driver reports. Emits events on a change. `why` may be NULL when up.
 void port_state_set(struct port *p, enum port_state state, const char *why, ...)
     __attribute__((format(printf, 3, 4)));

@@ -40,8 +40,9 @@ enum drop port_classify(struct walk *k, struct pkt *p, const void *arg)
 enum drop port_in_own_mac(struct walk *k, struct pkt *p, const void *arg)
 {
 	(void)arg;
-	return likely(memcmp(p->data + RTE_ETHER_ADDR_LEN, k->in->mac, RTE_ETHER_ADDR_LEN) == 0) ? DROP_NONE
-												 : DROP_MAC_SPOOFING;
+	return likely(memcmp(p->data + RTE_ETHER_ADDR_LEN, k->in->mac, RTE_ETHER_ADDR_LEN) == 0)
+		   ? DROP_NONE
+		   : DROP_MAC_SPOOFING;
 }
 
 enum drop port_out_mtu(struct walk *k, const struct pkt *p, const struct snap_port *dst, struct dest *d,

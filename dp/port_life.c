@@ -22,9 +22,9 @@
 
 struct port_life {
 	const struct port_driver *driver; // that is open, NULL = none
-	bool busy;			  // a job is under way
-	bool stale;			  // what is open is not what the conf says
-	bool gone;			  // deleted, workers have left
+	bool busy;                        // a job is under way
+	bool stale;                       // what is open is not what the conf says
+	bool gone;                        // deleted, workers have left
 	uint64_t retry_us;
 	struct timer *retry;
 	struct err err; // of the last opening
@@ -112,7 +112,8 @@ struct port *port_create(const struct port_conf *c, struct err *e)
 	p->leaving = true; // not yet shown
 	p->life->retry_us = RETRY_FIRST_US;
 	if (index_take(p) < 0)
-		err_set(e, -ENOSPC, "port %s: there are %u ports already, which is the limit", c->name, MAX_PORTS);
+		err_set(e, -ENOSPC, "port %s: there are %u ports already, which is the limit", c->name,
+			MAX_PORTS);
 	else if (counters_create(p) < 0 || queues_create(p, e) < 0)
 		err_set(e, -ENOMEM, "port %s: out of memory", c->name);
 	else

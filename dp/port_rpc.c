@@ -1,32 +1,47 @@
 // Control methods of ports.
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "ctrl/api/module.h"
 #include "port_kind.h"
-#include "port_life.h"
-#include "snap.h"
+#include "save.h"
 
 #define TYPE_VALUES "guest|uplink|host"
-#define KEYS(required, def_)                                                                       \
-	{"switch", PARAM_NAME, required, "the switch it is attached to"},                              \
-	{"type", PARAM_ENUM, required, "guest = a VM or container; uplink = a NIC; host = an interface of this host", \
-	 .values = TYPE_VALUES},                                                                       \
-	{"socket", PARAM_PATH, PARAM_CLEARS, "guest: the vhost-user socket"},                          \
-	{"mode", PARAM_ENUM, PARAM_CLEARS, "guest: what evswitchd is on that socket; client if absent",\
-	 .values = "client|server"},                                                                   \
-	{"device", PARAM_STRING, PARAM_CLEARS, "guest or uplink: a DPDK device, such as net_af_packet0,iface=eth1"}, \
-	{"ifname", PARAM_NAME, PARAM_CLEARS, "host: name of the interface that is made"},              \
-	{"queues", PARAM_INT, 0, "queue pairs", .def = def_(1), .min = 1, .max = MAX_QUEUES},          \
-	{"mac", PARAM_MAC, PARAM_CLEARS, "its own address: no other source passes, and no unknown unicast reaches it"}, \
-	{"mtu", PARAM_INT, 0, "largest packet behind the Ethernet header", .def = def_(1500), .unit = "bytes", .min = 576, \
-	 .max = FRAME_MAX_MTU},                                                                        \
-	{"vm", PARAM_NAME, PARAM_CLEARS, "name of the VM it belongs to"}
-#define DEF(v) #v
+#define KEYS(required, def_)                                                                                \
+	{"switch", PARAM_NAME, required, "the switch it is attached to"},                                   \
+	    {"type", PARAM_ENUM, required,                                                                  \
+	     "guest = a VM or container; uplink = a NIC; host = an interface of this host",                 \
+	     .values = TYPE_VALUES},                                                                        \
+	    {"socket", PARAM_PATH, PARAM_CLEARS, "guest: the vhost-user socket"},                           \
+	    {"mode", PARAM_ENUM, PARAM_CLEARS, "guest: what evswitchd is on that socket; client if absent", \
+	     .values = "client|server"},                                                                    \
+	    {"device", PARAM_STRING, PARAM_CLEARS,                                                          \
+	     "guest or uplink: a DPDK device, such as net_af_packet0,iface=eth1"},                          \
+	    {"ifname", PARAM_NAME, PARAM_CLEARS, "host: name of the interface that is made"},               \
+	    {"queues", PARAM_INT, 0, "queue pairs", .def = def_(1), .min = 1, .max = MAX_QUEUES},           \
+	    {"mac", PARAM_MAC, PARAM_CLEARS,                                                                \
+	     "its own address: no other source passes, and no unknown unicast reaches it"},                 \
+	    {"mtu",                                                                                         \
+	     PARAM_INT,                                                                                     \
+	     0,                                                                                             \
+	     "largest packet behind the Ethernet header",                                                   \
+	     .def = def_(1500),                                                                             \
+	     .unit = "bytes",                                                                               \
+	     .min = 576,                                                                                    \
+	     .max = FRAME_MAX_MTU},                                                                         \
+	{                                                                                                   \
+		"vm", PARAM_NAME, PARAM_CLEARS, "name of the VM it belongs to"                              \
+	}
+#define DEF(v)    #v
 #define NO_DEF(v) NULL
-#define NAME(flags, help) {"name", PARAM_NAME, PARAM_POSITIONAL | (flags), help}
+#define NAME(flags, help)                                            \
+	{                                                            \
+		"name", PARAM_NAME, PARAM_POSITIONAL | (flags), help \
+	}
 
-static const struct param add_params[] = {NAME(PARAM_REQUIRED, "name of the new port"), KEYS(PARAM_REQUIRED, DEF), {0}};
+static const struct param add_params[] = {
+    NAME(PARAM_REQUIRED, "name of the new port"), KEYS(PARAM_REQUIRED, DEF), {0}};
 static const struct param conf_params[] = {KEYS(PARAM_REQUIRED, DEF), {0}};
 static const struct param set_params[] = {NAME(PARAM_REQUIRED, "the port"), KEYS(0, NO_DEF), {0}};
 static const struct param del_params[] = {NAME(PARAM_REQUIRED, "the port"), {0}};
@@ -84,9 +99,10 @@ static json_t *detail(const struct port *p, const struct port_counters *n)
 	json_object_set_new(out, "driver", json_string(p->driver->name));
 	json_object_set_new(out, p->driver->name, driver);
 	json_object_set_new(out, "accounting",
-			    json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "received", (json_int_t)n->rx_packets, "made",
-				      (json_int_t)n->made, "delivered", (json_int_t)n->delivered, "consumed",
-				      (json_int_t)n->consumed, "dropped", (json_int_t)drops_sum(n), "held",
+			    json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "received", (json_int_t)n->rx_packets,
+				      "made", (json_int_t)n->made, "delivered", (json_int_t)n->delivered,
+				      "consumed", (json_int_t)n->consumed, "dropped",
+				      (json_int_t)drops_sum(n), "held",
 				      (json_int_t)(n->held_in - n->held_out)));
 	return out;
 }
@@ -97,11 +113,12 @@ static json_t *port_row(const struct port *p, bool named)
 	struct port_counters n;
 
 	port_counters_sum(p, &n);
-	json_t *row = json_pack("{s:s, s:O, s:O, s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "name", p->conf.name, "switch",
-				json_object_get(conf, "switch"), "type", json_object_get(conf, "type"), "state",
-				port_state_name(p->state), "why", p->why, "rx_packets", (json_int_t)n.rx_packets,
-				"tx_packets", (json_int_t)n.tx_packets, "rx_bytes", (json_int_t)n.rx_bytes, "tx_bytes",
-				(json_int_t)n.tx_bytes, "dropped", (json_int_t)drops_sum(&n));
+	json_t *row =
+	    json_pack("{s:s, s:O, s:O, s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "name", p->conf.name, "switch",
+		      json_object_get(conf, "switch"), "type", json_object_get(conf, "type"), "state",
+		      port_state_name(p->state), "why", p->why, "rx_packets", (json_int_t)n.rx_packets,
+		      "tx_packets", (json_int_t)n.tx_packets, "rx_bytes", (json_int_t)n.rx_bytes, "tx_bytes",
+		      (json_int_t)n.tx_bytes, "dropped", (json_int_t)drops_sum(&n));
 
 	if (named)
 		json_object_set_new(row, "detail", detail(p, &n));
@@ -134,7 +151,8 @@ static int port_show(struct request *rq, struct err *e)
 	if (name == NULL) {
 		uint32_t *at = calloc(1, sizeof(*at));
 
-		return at == NULL ? err_set(e, -ENOMEM, "port: out of memory") : rq_more(rq, show_step, at, free);
+		return at == NULL ? err_set(e, -ENOMEM, "port: out of memory")
+				  : rq_more(rq, show_step, at, free);
 	}
 	struct port *p = port_find(name);
 
@@ -148,9 +166,12 @@ static const struct method methods[] = {
     {"port.add", "attach a guest, a NIC or this host to a switch", add_params, NULL, METHOD_WRITE, port_add},
     {"port.set", "change a port's settings", set_params, NULL, METHOD_WRITE, port_set},
     {"port.del", "remove a port", del_params, NULL, METHOD_WRITE, port_del},
-    {"port.show", "list ports with their state and counters", show_params, show_columns, METHOD_READ, port_show},
+    {"port.show", "list ports with their state and counters", show_params, show_columns, METHOD_READ,
+     port_show},
     {0}};
 
-static const struct conf_kind kinds[] = {{"port", "a port", conf_params, refs, port_validate, port_open}, {0}};
+static const struct conf_kind kinds[] = {{"port", "a port", conf_params, refs, port_validate, port_open},
+					 {0}};
 
-const struct module port_module = {.name = "port", .methods = methods, .kinds = kinds};
+const struct module port_module = {
+    .name = "port", .methods = methods, .kinds = kinds, .save = port_save, .restore = port_restore};

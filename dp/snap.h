@@ -14,25 +14,25 @@
 
 enum snap_port_flags {
 	SNAP_UPLINK = 1,
-	SNAP_OWN_MAC = 2,    // has an address of its own: no unknown unicast, source checked
+	SNAP_OWN_MAC = 2, // has an address of its own: no unknown unicast, source checked
 };
 
 struct snap_port { // const for workers
 	uint16_t index;
-	uint16_t sw;	// index of the switch
+	uint16_t sw;    // index of the switch
 	uint16_t flags; // enum snap_port_flags
 	uint16_t n_txqs;
 	uint32_t max_payload; // the MTU: bytes behind the Ethernet header and the tags
 	uint8_t n_in, n_out;
 	uint8_t mac[6];
-	uint16_t vid;		      // of untagged frames
+	uint16_t vid;                 // of untagged frames
 	const uint64_t *vlan_allowed; // trunk: 64 words; NULL = every VLAN
 	const struct port_driver *driver;
 	struct port_live *live;
 	struct txq *txqs;
 	struct port_counters *const *counters; // by worker
-	struct step in[MAX_STEPS];  // ingress stages that are not empty, in order
-	struct step out[MAX_STEPS]; // egress stages
+	struct step in[MAX_STEPS];             // ingress stages that are not empty, in order
+	struct step out[MAX_STEPS];            // egress stages
 	char name[PORT_NAME_SIZE];
 };
 
@@ -49,7 +49,7 @@ struct snap_flood { // ports that may be members; the egress half decides
 struct snap_switch {
 	uint16_t index;
 	struct fdb *fdb;
-	const struct snap_flood *every_vlan;	// trunks and uplinks
+	const struct snap_flood *every_vlan;    // trunks and uplinks
 	const struct snap_flood *const *by_vid; // 4096 entries: access and untagged ports, NULL = none
 	char name[PORT_NAME_SIZE];
 };

@@ -18,8 +18,8 @@ struct snap_port;
 struct walk;
 struct err;
 
-enum stage { // the order of the walk (semantics: the path of a packet)
-	STAGE_CLASSIFY,	   // annotates, except for frames that no switch may forward
+enum stage {            // the order of the walk (semantics: the path of a packet)
+	STAGE_CLASSIFY, // annotates, except for frames that no switch may forward
 	STAGE_CAPTURE_IN,
 	STAGE_FILTER_IN,
 	STAGE_POLICY_IN,
@@ -38,8 +38,8 @@ const char *stage_name(enum stage s);
 
 typedef enum drop (*step_in_fn)(struct walk *k, struct pkt *p, const void *arg);
 // `dst` is the candidate, `d` how the frame would leave to it (tag), which the step may set.
-typedef enum drop (*step_out_fn)(struct walk *k, const struct pkt *p, const struct snap_port *dst, struct dest *d,
-				 const void *arg);
+typedef enum drop (*step_out_fn)(struct walk *k, const struct pkt *p, const struct snap_port *dst,
+				 struct dest *d, const void *arg);
 
 struct step {
 	union {

@@ -87,8 +87,8 @@ static int switch_add_open(struct change *ch, const char *name, const json_t *no
 	while (at < MAX_SWITCHES && switches[at] != NULL)
 		at++;
 	if (at == MAX_SWITCHES)
-		return err_set(e, -ENOSPC, "switch %s: there are %u switches already, which is the limit", name,
-			       MAX_SWITCHES);
+		return err_set(e, -ENOSPC, "switch %s: there are %u switches already, which is the limit",
+			       name, MAX_SWITCHES);
 	struct vswitch *vs = calloc(1, sizeof(*vs));
 
 	if (vs == NULL || (vs->fdb = fdb_create(FDB_MAX_DEFAULT, MAX_PORTS, rte_rand())) == NULL) {
@@ -117,7 +117,8 @@ int switch_open(struct change *ch, const char *name, const json_t *old, const js
 	if (old == NULL)
 		return switch_add_open(ch, name, now, e);
 	if (now != NULL)
-		return err_set(e, -EBUSY, "switch %s: its kind and bandwidth mode are fixed; delete it and add it again",
+		return err_set(e, -EBUSY,
+			       "switch %s: its kind and bandwidth mode are fixed; delete it and add it again",
 			       name);
 	vs->leaving = true;
 	change_undo(ch, del_undo, vs);

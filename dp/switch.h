@@ -26,4 +26,4 @@ struct vswitch {
 
 struct vswitch *switch_find(const char *name); // NULL
 struct vswitch *switch_at(uint16_t index);     // NULL
-uint16_t switches_n(void);		       // one above the highest index
+uint16_t switches_n(void);                     // one above the highest index

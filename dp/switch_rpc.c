@@ -5,27 +5,39 @@
 #include "switch.h"
 #include "switch_kind.h"
 
-#define KIND                                                                                       \
-	{"kind", PARAM_ENUM, PARAM_REQUIRED, "what may be attached: external = guests, host vNICs and uplinks; " \
-	 "internal = no uplinks; private = guests only", .values = "external|internal|private"}
-#define BANDWIDTH_MODE                                                                             \
-	{"bandwidth-mode", PARAM_ENUM, 0, "how minimum bandwidth is given to vNICs; fixed for the switch's life",  \
-	 .def = "default", .values = "weight|absolute|default|none"}
+#define KIND                                                                            \
+	{                                                                               \
+		"kind", PARAM_ENUM, PARAM_REQUIRED,                                     \
+		    "what may be attached: external = guests, host vNICs and uplinks; " \
+		    "internal = no uplinks; private = guests only",                     \
+		    .values = "external|internal|private"                               \
+	}
+#define BANDWIDTH_MODE                                                                      \
+	{                                                                                   \
+		"bandwidth-mode", PARAM_ENUM, 0,                                            \
+		    "how minimum bandwidth is given to vNICs; fixed for the switch's life", \
+		    .def = "default", .values = "weight|absolute|default|none"              \
+	}
 
-static const struct param name_params[] = {{"name", PARAM_NAME, PARAM_REQUIRED | PARAM_POSITIONAL, "the switch"}, {0}};
+static const struct param name_params[] = {
+    {"name", PARAM_NAME, PARAM_REQUIRED | PARAM_POSITIONAL, "the switch"}, {0}};
 static const struct param add_params[] = {
-    {"name", PARAM_NAME, PARAM_REQUIRED | PARAM_POSITIONAL, "name of the new switch"}, KIND, BANDWIDTH_MODE, {0}};
+    {"name", PARAM_NAME, PARAM_REQUIRED | PARAM_POSITIONAL, "name of the new switch"},
+    KIND,
+    BANDWIDTH_MODE,
+    {0}};
 static const struct param conf_params[] = {KIND, BANDWIDTH_MODE, {0}};
 static const struct param show_params[] = {{"name", PARAM_NAME, PARAM_POSITIONAL, "only this switch"}, {0}};
-static const struct column show_columns[] = {{"name", "the switch", NULL},
-					     {"kind", "external, internal or private", NULL},
-					     {"bandwidth-mode", "how minimum bandwidth is given", NULL},
-					     {"ports", "ports attached to it", NULL},
-					     {"fdb-entries", "addresses known", NULL},
-					     {"fdb-static", "of them static", NULL},
-					     {"moves-refused", "moves of an address that were one too many", NULL},
-					     {"evicted", "addresses that gave way to others when the table was full", NULL},
-					     {0}};
+static const struct column show_columns[] = {
+    {"name", "the switch", NULL},
+    {"kind", "external, internal or private", NULL},
+    {"bandwidth-mode", "how minimum bandwidth is given", NULL},
+    {"ports", "ports attached to it", NULL},
+    {"fdb-entries", "addresses known", NULL},
+    {"fdb-static", "of them static", NULL},
+    {"moves-refused", "moves of an address that were one too many", NULL},
+    {"evicted", "addresses that gave way to others when the table was full", NULL},
+    {0}};
 static const char *const not_conf[] = {"name", NULL};
 
 static int switch_add(struct request *rq, struct err *e)
@@ -67,9 +79,10 @@ static int switch_show(struct request *rq, struct err *e)
 		fdb_stats(vs->fdb, &f);
 		rq_row(rq, json_pack("{s:s, s:O, s:O, s:i, s:I, s:I, s:I, s:I}", "name", vs->name, "kind",
 				     json_object_get(conf, "kind"), "bandwidth-mode",
-				     json_object_get(conf, "bandwidth-mode"), "ports", n_ports(vs->index), "fdb-entries",
-				     (json_int_t)f.n_entries, "fdb-static", (json_int_t)f.n_static, "moves-refused",
-				     (json_int_t)f.moves_refused, "evicted", (json_int_t)f.evicted));
+				     json_object_get(conf, "bandwidth-mode"), "ports", n_ports(vs->index),
+				     "fdb-entries", (json_int_t)f.n_entries, "fdb-static",
+				     (json_int_t)f.n_static, "moves-refused", (json_int_t)f.moves_refused,
+				     "evicted", (json_int_t)f.evicted));
 	}
 	return 0;
 }

@@ -42,12 +42,14 @@ static int spec_ip(struct request *rq, struct frame_spec *s, struct err *e)
 		return 0;
 	if (!frame_split(text, a, b, sizeof(a)) || value_parse_ip(a, &s->ip_src) < 0 ||
 	    value_parse_ip(b, &s->ip_dst) < 0 || s->ip_src.family != s->ip_dst.family)
-		return err_set(e, -EINVAL, "trace packet: ip %s is not two addresses of one family such as 10.0.0.1>10.0.0.2",
-			       text);
+		return err_set(
+		    e, -EINVAL,
+		    "trace packet: ip %s is not two addresses of one family such as 10.0.0.1>10.0.0.2", text);
 	return 0;
 }
 
-static int spec_ports(struct request *rq, const char *proto, uint8_t number, struct frame_spec *s, struct err *e)
+static int spec_ports(struct request *rq, const char *proto, uint8_t number, struct frame_spec *s,
+		      struct err *e)
 {
 	const char *text = rq_str(rq, proto);
 	char a[8], b[8];
@@ -57,9 +59,10 @@ static int spec_ports(struct request *rq, const char *proto, uint8_t number, str
 		return 0;
 	if (!s->has_ip || s->proto != 0)
 		return err_set(e, -EINVAL, "trace packet: %s goes with ip, and tcp not with udp", proto);
-	if (!frame_split(text, a, b, sizeof(a)) || value_parse_int(a, &from) < 0 || value_parse_int(b, &to) < 0 ||
-	    from < 0 || from > 65535 || to < 0 || to > 65535)
-		return err_set(e, -EINVAL, "trace packet: %s %s is not two ports such as 1024>80", proto, text);
+	if (!frame_split(text, a, b, sizeof(a)) || value_parse_int(a, &from) < 0 ||
+	    value_parse_int(b, &to) < 0 || from < 0 || from > 65535 || to < 0 || to > 65535)
+		return err_set(e, -EINVAL, "trace packet: %s %s is not two ports such as 1024>80", proto,
+			       text);
 	s->proto = number;
 	s->sport = from;
 	s->dport = to;
@@ -70,29 +73,32 @@ static int spec_ports(struct request *rq, const char *proto, uint8_t number, str
 static int frame_from(struct request *rq, uint8_t *out, struct err *e)
 {
 	const char *hex = rq_str(rq, "hex"), *dst = rq_str(rq, "dst"), *src = rq_str(rq, "src");
-	struct frame_spec s = {.tagged = rq_has(rq, "vlan"), .vlan = rq_has(rq, "vlan") ? rq_int(rq, "vlan") : 0};
+	struct frame_spec s = {.tagged = rq_has(rq, "vlan"),
+			       .vlan = rq_has(rq, "vlan") ? rq_int(rq, "vlan") : 0};
 
 	if ((hex != NULL) == (dst != NULL || src != NULL))
 		return err_set(e, -EINVAL, "trace packet: give either hex, or dst and src");
 	if (hex != NULL) {
 		int n = value_parse_hex(hex, out, FRAME_SIZE);
 
-		return n >= 0 ? n : err_set(e, -E2BIG, "trace packet: hex holds more than %d bytes", FRAME_SIZE);
+		return n >= 0 ? n
+			      : err_set(e, -E2BIG, "trace packet: hex holds more than %d bytes", FRAME_SIZE);
 	}
 	if (dst == NULL || src == NULL)
 		return err_set(e, -EINVAL, "trace packet: dst and src are both needed");
 	value_parse_mac(dst, s.dst);
 	value_parse_mac(src, s.src);
-	if (spec_ip(rq, &s, e) < 0 || spec_ports(rq, "tcp", 6, &s, e) < 0 || spec_ports(rq, "udp", 17, &s, e) < 0)
+	if (spec_ip(rq, &s, e) < 0 || spec_ports(rq, "tcp", 6, &s, e) < 0 ||
+	    spec_ports(rq, "udp", 17, &s, e) < 0)
 		return e->code;
 	return frame_build(&s, out, FRAME_SIZE);
 }
 
-static void row(struct request *rq, const char *stage, const char *step, const char *port, const char *verdict,
-		const char *detail)
+static void row(struct request *rq, const char *stage, const char *step, const char *port,
+		const char *verdict, const char *detail)
 {
-	rq_row(rq, json_pack("{s:s, s:s, s:s*, s:s, s:s}", "stage", stage, "step", step, "port", port, "verdict", verdict,
-			     "detail", detail));
+	rq_row(rq, json_pack("{s:s, s:s, s:s*, s:s, s:s}", "stage", stage, "step", step, "port", port,
+			     "verdict", verdict, "detail", detail));
 }
 
 static void parse_row(struct request *rq, const struct pkt *p, enum drop drop)
@@ -130,7 +136,8 @@ static void note_text(const struct trace_note *t, const struct pkt *p, char *tex
 	else if (t->stage == STAGE_FORWARD && t->port != NO_PORT)
 		snprintf(text, n, "%s is known there", value_print_mac(p->data, mac));
 	else if (t->stage == STAGE_FORWARD)
-		snprintf(text, n, "%s address: to the ports of %s", p->data[0] & 1 ? "group" : "unknown", vlan);
+		snprintf(text, n, "%s address: to the ports of %s", p->data[0] & 1 ? "group" : "unknown",
+			 vlan);
 	else if (t->stage == STAGE_TRANSMIT && t->dest.tagged)
 		snprintf(text, n, "tagged %u", t->dest.tci & 0xfff);
 	else if (t->stage == STAGE_TRANSMIT)
@@ -215,8 +222,8 @@ static int trace_packet(struct request *rq, struct err *e)
 	return n < 0 ? n : 0;
 }
 
-static const struct method methods[] = {
-    {"trace.packet", "show what would happen with a packet", packet_params, packet_columns, METHOD_READ, trace_packet},
-    {0}};
+static const struct method methods[] = {{"trace.packet", "show what would happen with a packet",
+					 packet_params, packet_columns, METHOD_READ, trace_packet},
+					{0}};
 
 const struct module trace_module = {.name = "trace", .methods = methods};

@@ -45,8 +45,8 @@ void vlan_conf_from(const json_t *conf, struct vlan_conf *c)
 	trunk_from(conf, c);
 }
 
-static void check_key(const char *name, const json_t *conf, const char *mode, const char *key, const char *belongs,
-		      struct err *e)
+static void check_key(const char *name, const json_t *conf, const char *mode, const char *key,
+		      const char *belongs, struct err *e)
 {
 	if (json_object_get(conf, key) != NULL && strcmp(mode, belongs) != 0)
 		err_add(e, -EINVAL, "vlan %s: %s goes with mode %s", name, key, belongs);
@@ -64,9 +64,11 @@ int vlan_validate(const struct conf_view *target, const char *name, const json_t
 	if (strcmp(mode, "access") == 0 && json_object_get(conf, "vlan") == NULL)
 		err_add(e, -EINVAL, "vlan %s: mode access needs a vlan", name);
 	if (strcmp(mode, "trunk") == 0 && json_object_get(conf, "allowed") == NULL)
-		err_add(e, -EINVAL, "vlan %s: mode trunk needs the allowed VLANs, such as allowed 10-20,30", name);
+		err_add(e, -EINVAL, "vlan %s: mode trunk needs the allowed VLANs, such as allowed 10-20,30",
+			name);
 	if (type != NULL && strcmp(type, "uplink") == 0)
-		err_add(e, -EINVAL, "vlan %s: an uplink carries every VLAN; set the mode on the other ports", name);
+		err_add(e, -EINVAL, "vlan %s: an uplink carries every VLAN; set the mode on the other ports",
+			name);
 	return e->code;
 }
 

@@ -44,7 +44,9 @@ enum drop vlan_in_trunk(struct walk *k, struct pkt *p, const void *arg)
 	(void)arg;
 	if (unlikely(p->flags & PKT_STAG))
 		return DROP_VLAN_TPID;
-	return likely(snap_port_has_vlan(k->in, p->vid)) ? DROP_NONE : DROP_VLAN_NOT_ALLOWED;
+	// VLAN 4095 is reserved (802.1Q, table 9-2).
+	return likely(snap_port_has_vlan(k->in, p->vid) && p->vid != 0xfff) ? DROP_NONE
+									    : DROP_VLAN_NOT_ALLOWED;
 }
 
 static enum drop leave_untagged(const struct pkt *p)

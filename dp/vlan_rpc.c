@@ -6,13 +6,17 @@
 #include "port.h"
 #include "vlan_kind.h"
 
-#define KEYS                                                                                       \
-	{"mode", PARAM_ENUM, PARAM_REQUIRED, "untagged = no tags; access = one VLAN, seen untagged by the guest; " \
-	 "trunk = several VLANs, tagged", .values = "untagged|access|trunk"},                          \
-	{"vlan", PARAM_INT, 0, "access: the VLAN", .min = 1, .max = 4094},                             \
-	{"allowed", PARAM_VLANS, 0, "trunk: VLANs that pass, such as 10-20,30"},                       \
-	{"prune", PARAM_VLANS, 0, "trunk: VLANs that do not pass, whatever is allowed"},               \
-	{"native", PARAM_INT, 0, "trunk: the VLAN of untagged frames", .min = 1, .max = 4094}
+#define KEYS                                                                                        \
+	{"mode", PARAM_ENUM, PARAM_REQUIRED,                                                        \
+	 "untagged = no tags; access = one VLAN, seen untagged by the guest; "                      \
+	 "trunk = several VLANs, tagged",                                                           \
+	 .values = "untagged|access|trunk"},                                                        \
+	    {"vlan", PARAM_INT, 0, "access: the VLAN", .min = 1, .max = 4094},                      \
+	    {"allowed", PARAM_VLANS, 0, "trunk: VLANs that pass, such as 10-20,30"},                \
+	    {"prune", PARAM_VLANS, 0, "trunk: VLANs that do not pass, whatever is allowed"},        \
+	{                                                                                           \
+		"native", PARAM_INT, 0, "trunk: the VLAN of untagged frames", .min = 1, .max = 4094 \
+	}
 
 static const struct param set_params[] = {
     {"port", PARAM_NAME, PARAM_REQUIRED | PARAM_POSITIONAL, "the port"}, KEYS, {0}};

@@ -20,10 +20,10 @@ struct dest {
 
 // What happens with a packet: what a compiled flow will hold.
 struct plan {
-	uint8_t drop;	 // enum drop; the fields below mean nothing unless 0
+	uint8_t drop;    // enum drop; the fields below mean nothing unless 0
 	uint8_t n_dests; // with `flood` 0
-	bool learn;	 // source is to be learned under learn_key
-	bool flood;	 // more than PLAN_DESTS: run the egress half per member when delivering
+	bool learn;      // source is to be learned under learn_key
+	bool flood;      // more than PLAN_DESTS: run the egress half per member when delivering
 	uint64_t learn_key;
 	struct dest dests[PLAN_DESTS];
 };
@@ -32,7 +32,7 @@ struct plan {
 struct trace_note {
 	enum stage stage;
 	const char *step; // static text
-	uint16_t port;	  // destination looked at, NO_PORT on ingress
+	uint16_t port;    // destination looked at, NO_PORT on ingress
 	enum drop drop;
 	struct dest dest;
 	uint16_t vid;
@@ -59,5 +59,5 @@ void walk_packet(struct walk *k, struct pkt *p);
 enum drop walk_out(struct walk *k, const struct pkt *p, uint16_t port, struct dest *d);
 
 // Calls fn for every flood candidate of the packet's VLAN.
-void walk_flood(struct walk *k, const struct pkt *p, void (*fn)(struct walk *k, const struct pkt *p, uint16_t port,
-								void *arg), void *arg);
+void walk_flood(struct walk *k, const struct pkt *p,
+		void (*fn)(struct walk *k, const struct pkt *p, uint16_t port, void *arg), void *arg);

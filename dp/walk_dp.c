@@ -22,8 +22,12 @@ static void note(struct walk *k, enum stage stage, const char *step, uint16_t po
 		t->n_left_out++;
 		return;
 	}
-	t->notes[t->n++] = (struct trace_note){
-	    .stage = stage, .step = step, .port = port, .drop = drop, .dest = d != NULL ? *d : (struct dest){0}, .vid = vid};
+	t->notes[t->n++] = (struct trace_note){.stage = stage,
+					       .step = step,
+					       .port = port,
+					       .drop = drop,
+					       .dest = d != NULL ? *d : (struct dest){0},
+					       .vid = vid};
 }
 
 static enum drop ingress(struct walk *k, struct pkt *p)

@@ -20,7 +20,7 @@
 #include "pool.h"
 
 #define IDLE_ROUNDS_BEFORE_NAP 20000
-#define NAP_NS		       50000
+#define NAP_NS                 50000
 
 static struct worker *workers[MAX_WORKERS];
 static uint16_t n_workers;
@@ -134,7 +134,8 @@ int workers_start(const int *cores, uint16_t n_cores, struct err *e)
 		n_workers = i + 1;
 		while (!atomic_load(&w->running)) {
 			if (atomic_load(&w->stop))
-				return err_set(e, -ENOSPC, "worker %u: DPDK has no room for one more thread", i);
+				return err_set(e, -ENOSPC, "worker %u: DPDK has no room for one more thread",
+					       i);
 			nanosleep(&tick, NULL);
 		}
 	}

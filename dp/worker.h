@@ -20,7 +20,7 @@ struct tx_batch {
 	struct dest d[PKT_BURST];
 };
 
-struct worker_counters { // writer: the worker; control: r
+struct worker_counters {      // writer: the worker; control: r
 	uint64_t busy_cycles; // TSC of rounds that moved a packet
 	uint64_t idle_cycles;
 	uint64_t packets, rounds;
@@ -31,7 +31,7 @@ struct worker {
 	int core; // CPU
 	struct rte_mempool *pool;
 	const struct snap *snap; // this round's
-	uint32_t now_s;		 // seconds of CLOCK_MONOTONIC, for ageing
+	uint32_t now_s;          // seconds of CLOCK_MONOTONIC, for ageing
 	uint32_t hash_seed;
 	struct worker_counters n;
 	struct walk walk;

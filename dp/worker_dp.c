@@ -16,7 +16,8 @@
 static void flush_batch(struct worker *w, struct tx_batch *b)
 {
 	const struct snap_port *dst = w->snap->ports[b->port];
-	uint16_t n = RTE_MIN(dst->n_txqs, atomic_load_explicit(&dst->live->n_tx_active, memory_order_relaxed));
+	uint16_t n =
+	    RTE_MIN(dst->n_txqs, atomic_load_explicit(&dst->live->n_tx_active, memory_order_relaxed));
 
 	txq_send(w, dst, &dst->txqs[n > 1 ? b->queue % n : 0], b);
 	for (uint16_t i = 0; i < b->n; i++)

@@ -1,5 +1,8 @@
-// The hypervisor side's module: makes its port drivers known. Control thread.
+// The hypervisor side's module: makes its port drivers known, and leaves no dead sockets behind. Control thread.
+#include <unistd.h>
+
 #include "ctrl/api/module.h"
+#include "dp/port.h"
 #include "tap.h"
 #include "vhost.h"
 
@@ -11,4 +14,15 @@ static int hv_init(struct err *e)
 	return 0;
 }
 
-const struct module hv_module = {.name = "hv", .init = hv_init};
+// Ports stay open at the end of the process, so that host interfaces outlive it; but nobody listens any more.
+static void hv_fini(void)
+{
+	for (uint16_t i = 0; i < MAX_PORTS; i++) {
+		const struct port *p = port_at(i);
+
+		if (p != NULL && p->open && p->conf.server)
+			unlink(p->conf.socket);
+	}
+}
+
+const struct module hv_module = {.name = "hv", .init = hv_init, .fini = hv_fini};

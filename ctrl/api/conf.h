@@ -16,7 +16,7 @@
 #include "err.h"
 #include "method.h"
 
-struct change;	  // one request's edits and what must happen with them
+struct change;    // one request's edits and what must happen with them
 struct conf_view; // all rows as they would be after a change
 
 // How another kind's rows depend on a row of this kind.
@@ -33,10 +33,11 @@ struct conf_ref {
 };
 
 struct conf_kind {
-	const char *name;	     // "port"; NULL ends the table
-	const char *help;	     // one line
-	const struct param *params;  // the conf's keys: those of the add method without the name;
-				     // decodes rows of config.apply and of the disk. Unknown keys are refused
+	const char *name; // "port"; NULL ends the table
+	const char *help; // one line
+	// The conf's keys: those of the add method without the name. Decodes rows of config.apply and of the disk;
+	// unknown keys are refused.
+	const struct param *params;
 	const struct conf_ref *refs; // NULL = none. References are checked by the engine
 	// Pure. Reports every finding with err_add(); `name`'s row is `conf` in `target`. May be NULL.
 	int (*validate)(const struct conf_view *target, const char *name, const json_t *conf, struct err *e);
@@ -72,9 +73,9 @@ int conf_del(struct request *rq, const char *kind, const char *name, struct err 
 
 // For conf_kind.open.
 bool change_is_restore(const struct change *ch);
-void change_undo(struct change *ch, void (*fn)(void *arg), void *arg);	  // refused: in reverse order
+void change_undo(struct change *ch, void (*fn)(void *arg), void *arg);    // refused: in reverse order
 void change_publish(struct change *ch, void (*fn)(void *arg), void *arg); // committed: with the snapshot
-void change_close(struct change *ch, void (*fn)(void *arg), void *arg);	  // after the grace period
+void change_close(struct change *ch, void (*fn)(void *arg), void *arg);   // after the grace period
 // Runs work(arg, e) on the jobs thread before the snapshot is built; its failure refuses the change
 // (at restore: is logged). Work may not touch control-thread state. Undo steps registered before it
 // run on the control thread as always, after the work has ended.
@@ -87,8 +88,8 @@ void change_touch(void (*published)(void *arg), void *arg);
 // What the change engine needs of the data plane; set once at start by the dp module.
 struct change_target {
 	int (*build)(struct err *e); // makes the next snapshot from live objects; no effect if it fails
-	void (*discard)(void);	     // drops the snapshot that was built
-	void (*publish)(void);	     // workers use the built snapshot from now on
+	void (*discard)(void);       // drops the snapshot that was built
+	void (*publish)(void);       // workers use the built snapshot from now on
 	bool (*grace_over)(void);    // true once every worker has passed since the last publish
 };
 void change_target_set(const struct change_target *t);

@@ -23,10 +23,10 @@ int log_level_parse(const char *word); // "error|warn|info|debug" to enum log_le
 void log_line(struct log_site *site, enum log_level level, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
-#define LOG_AT(level, ...)                                                                         \
-	do {                                                                                       \
-		static struct log_site log_site_;                                                  \
-		log_line(&log_site_, level, __VA_ARGS__);                                          \
+#define LOG_AT(level, ...)                                \
+	do {                                              \
+		static struct log_site log_site_;         \
+		log_line(&log_site_, level, __VA_ARGS__); \
 	} while (0)
 #define log_error(...) LOG_AT(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warn(...)  LOG_AT(LOG_LEVEL_WARN, __VA_ARGS__)

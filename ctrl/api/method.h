@@ -15,30 +15,30 @@ struct request; // one call of one client, until it is answered
 
 // How a value is written by people, and what the handler gets (canonical form).
 enum param_type {
-	PARAM_STRING,	// string, 1..255 bytes of printable UTF-8
-	PARAM_NAME,	// string: [A-Za-z0-9_.:-]{1,63}, beginning with a letter or digit
-	PARAM_PATH,	// string: absolute path, 1..4095 bytes
-	PARAM_BOOL,	// on|off|yes|no|true|false      -> JSON boolean
-	PARAM_INT,	// decimal within min..max       -> JSON integer
-	PARAM_RATE,	// bits per second: 1G, 500M, 0  -> JSON integer
-	PARAM_SIZE,	// bytes: 4K, 1M                 -> JSON integer
-	PARAM_ENUM,	// one of `values`               -> JSON string
-	PARAM_MAC,	// 02:00:00:00:00:01             -> JSON string, lower case
-	PARAM_IP,	// IPv4 or IPv6 address          -> JSON string, canonical
-	PARAM_PREFIX,	// 10.0.0.0/8, host bits zero    -> JSON string, canonical
-	PARAM_UUID,	// -> JSON string, lower case
-	PARAM_VLANS,	// 10-20,30 (1..4094)            -> JSON string, sorted and merged
-	PARAM_NAMES,	// a,b,c                         -> JSON array of strings (PARAM_NAME each)
-	PARAM_HEX,	// even number of hex digits     -> JSON string, lower case, no separators
-	PARAM_JSON,	// any JSON value
-	PARAM_INPUT,	// a descriptor opened by the client for reading  -> rq_fd()
-	PARAM_OUTPUT,	// a descriptor opened by the client for writing  -> rq_fd()
+	PARAM_STRING, // string, 1..255 bytes of printable UTF-8
+	PARAM_NAME,   // string: [A-Za-z0-9_.:-]{1,63}, beginning with a letter or digit
+	PARAM_PATH,   // string: absolute path, 1..4095 bytes
+	PARAM_BOOL,   // on|off|yes|no|true|false      -> JSON boolean
+	PARAM_INT,    // decimal within min..max       -> JSON integer
+	PARAM_RATE,   // bits per second: 1G, 500M, 0  -> JSON integer
+	PARAM_SIZE,   // bytes: 4K, 1M                 -> JSON integer
+	PARAM_ENUM,   // one of `values`               -> JSON string
+	PARAM_MAC,    // 02:00:00:00:00:01             -> JSON string, lower case
+	PARAM_IP,     // IPv4 or IPv6 address          -> JSON string, canonical
+	PARAM_PREFIX, // 10.0.0.0/8, host bits zero    -> JSON string, canonical
+	PARAM_UUID,   // -> JSON string, lower case
+	PARAM_VLANS,  // 10-20,30 (1..4094)            -> JSON string, sorted and merged
+	PARAM_NAMES,  // a,b,c                         -> JSON array of strings (PARAM_NAME each)
+	PARAM_HEX,    // even number of hex digits     -> JSON string, lower case, no separators
+	PARAM_JSON,   // any JSON value
+	PARAM_INPUT,  // a descriptor opened by the client for reading  -> rq_fd()
+	PARAM_OUTPUT, // a descriptor opened by the client for writing  -> rq_fd()
 };
 
 enum param_flags {
 	PARAM_REQUIRED = 1,
 	PARAM_POSITIONAL = 2, // on the command line the value stands first, without its name
-	PARAM_FLAG = 4,	      // a PARAM_BOOL that may stand alone as a word: "drops only"
+	PARAM_FLAG = 4,       // a PARAM_BOOL that may stand alone as a word: "drops only"
 	PARAM_CLEARS = 8,     // the empty string is taken, as JSON null: "set back to none"
 };
 
@@ -66,8 +66,8 @@ enum method_flags {
 };
 
 struct method {
-	const char *name;	      // "port.add"; NULL ends the table
-	const char *help;	      // one line
+	const char *name;             // "port.add"; NULL ends the table
+	const char *help;             // one line
 	const struct param *params;   // NULL = none
 	const struct column *columns; // of the rows in the result; NULL = result is no table
 	unsigned flags;
@@ -78,8 +78,8 @@ struct method {
 
 // Parameters: NULL, 0, false, -1 when absent.
 bool rq_has(const struct request *rq, const char *param);
-const json_t *rq_get(const struct request *rq, const char *param);  // borrowed
-const char *rq_str(const struct request *rq, const char *param);    // borrowed
+const json_t *rq_get(const struct request *rq, const char *param); // borrowed
+const char *rq_str(const struct request *rq, const char *param);   // borrowed
 int64_t rq_int(const struct request *rq, const char *param);
 bool rq_bool(const struct request *rq, const char *param);
 int rq_fd(const struct request *rq, const char *param); // closed after the answer: dup to keep

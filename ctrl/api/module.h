@@ -13,7 +13,7 @@
 struct module {
 	const char *name;
 	int (*init)(struct err *e);    // after EAL, before the stored state is restored; may be NULL
-	void (*fini)(void);	       // workers have stopped; may be NULL
+	void (*fini)(void);            // workers have stopped; may be NULL
 	const struct method *methods;  // may be NULL
 	const struct conf_kind *kinds; // opened in the order of the tables, deleted in reverse; may be NULL
 	const struct metric_family *metrics; // may be NULL

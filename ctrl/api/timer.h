@@ -12,8 +12,8 @@ struct watch;
 // Runs fn(arg) after `delay_us`, then every `period_us` (0 = once; the timer is then freed after the
 // call and its pointer must not be used any more). `name` is static text for the watchdog.
 // NULL when out of memory.
-struct timer *timer_start(const char *name, uint64_t delay_us, uint64_t period_us,
-			  void (*fn)(void *arg), void *arg);
+struct timer *timer_start(const char *name, uint64_t delay_us, uint64_t period_us, void (*fn)(void *arg),
+			  void *arg);
 void timer_stop(struct timer *t); // accepts NULL
 
 // Runs fn(fd, arg) whenever `fd` is readable, until watch_stop(). The descriptor stays the caller's.

@@ -24,7 +24,8 @@
 
 #define N_FRAMES 64
 
-const uint8_t MAC_A[6] = {2, 0, 0, 0, 0, 0xa}, MAC_B[6] = {2, 0, 0, 0, 0, 0xb}, MAC_C[6] = {2, 0, 0, 0, 0, 0xc};
+const uint8_t MAC_A[6] = {2, 0, 0, 0, 0, 0xa}, MAC_B[6] = {2, 0, 0, 0, 0, 0xb},
+	      MAC_C[6] = {2, 0, 0, 0, 0, 0xc};
 const uint8_t MAC_ALL[6] = {255, 255, 255, 255, 255, 255};
 
 static struct worker *w;
@@ -45,8 +46,9 @@ static void must(int ret, const struct err *e)
 
 static void eal_start(void)
 {
-	char *argv[] = {"test", "--no-huge", "--no-pci", "--no-shconf", "--no-telemetry", "-m", "256",
-			"--log-level=error", "-l", "0", NULL};
+	char *argv[] = {"test", "--no-huge", "--no-pci",          "--no-shconf", "--no-telemetry",
+			"-m",   "256",       "--log-level=error", "-l",          "0",
+			NULL};
 
 	must(rte_eal_init(10, argv), &(struct err){.text = "EAL"});
 }
@@ -306,7 +308,8 @@ void expect_last(const char *name)
 
 void expect_nothing(const char *name)
 {
-	ck_assert_msg(ring_delivered(name) == 0, "%s has %zu frames that nobody expects", name, ring_delivered(name));
+	ck_assert_msg(ring_delivered(name) == 0, "%s has %zu frames that nobody expects", name,
+		      ring_delivered(name));
 }
 
 void expect_drops(const char *name, const char *reason, uint64_t n)
@@ -316,7 +319,8 @@ void expect_drops(const char *name, const char *reason, uint64_t n)
 	port_counters_sum(port_find(name), &c);
 	for (int d = 1; d < N_DROPS; d++) {
 		if (strcmp(drop_name(d), reason) == 0) {
-			ck_assert_msg(c.dropped[d] == n, "%s dropped %lu for %s, not %lu", name, c.dropped[d], reason, n);
+			ck_assert_msg(c.dropped[d] == n, "%s dropped %lu for %s, not %lu", name, c.dropped[d],
+				      reason, n);
 			return;
 		}
 	}
@@ -341,9 +345,10 @@ static void identity_check(const struct port *p)
 	port_counters_sum(p, &c);
 	for (int d = 0; d < N_DROPS; d++)
 		dropped += c.dropped[d];
-	ck_assert_msg(c.rx_packets + c.made == c.delivered + c.consumed + dropped + c.held_in - c.held_out,
-		      "port %s: received %lu + made %lu is not delivered %lu + consumed %lu + dropped %lu + held %lu",
-		      p->conf.name, c.rx_packets, c.made, c.delivered, c.consumed, dropped, c.held_in - c.held_out);
+	ck_assert_msg(
+	    c.rx_packets + c.made == c.delivered + c.consumed + dropped + c.held_in - c.held_out,
+	    "port %s: received %lu + made %lu is not delivered %lu + consumed %lu + dropped %lu + held %lu",
+	    p->conf.name, c.rx_packets, c.made, c.delivered, c.consumed, dropped, c.held_in - c.held_out);
 }
 
 static bool no_ports_left(void)

@@ -29,7 +29,7 @@ extern const uint8_t MAC_A[6], MAC_B[6], MAC_C[6], MAC_ALL[6];
 // Runs a suite in this process and returns main()'s status. Without workers the test's own thread does the
 // rounds; with some, they poll by themselves and expectations wait.
 int house_run(Suite *s, uint16_t n_workers);
-void house_setup(void);	   // before each test: nothing configured
+void house_setup(void);    // before each test: nothing configured
 void house_teardown(void); // after each test: checks and removes everything
 
 // Configuration through the change engine. `text` is JSON with single quotes for double ones; NULL = {}.
@@ -41,17 +41,17 @@ void del(const char *kind, const char *name);
 void refused(const char *kind, const char *name, const char *text, const char *words);
 
 // Frames
-struct frame *eth(const uint8_t dst[6], const uint8_t src[6]);		// 60 bytes, a local type
+struct frame *eth(const uint8_t dst[6], const uint8_t src[6]);                  // 60 bytes, a local type
 struct frame *tagged(const uint8_t dst[6], const uint8_t src[6], uint16_t vid); // 64 bytes
-struct frame *with_tag(const struct frame *f, uint16_t tpid, uint16_t tci);	// one more tag in front
+struct frame *with_tag(const struct frame *f, uint16_t tpid, uint16_t tci);     // one more tag in front
 struct frame *sized(const uint8_t dst[6], const uint8_t src[6], size_t len);
 struct frame *cut(const struct frame *f, size_t len);
 struct frame *from_bytes(const void *bytes, size_t len);
 
-void inject(const char *port, const struct frame *f);	    // one frame, and a round of its worker
+void inject(const char *port, const struct frame *f);             // one frame, and a round of its worker
 void inject_many(const char *port, const struct frame *f, int n); // in bursts
-void expect(const char *port, const struct frame *f);	    // the next frame delivered there is f
-void expect_last(const char *port);			    // the next one equals the last injected
+void expect(const char *port, const struct frame *f);             // the next frame delivered there is f
+void expect_last(const char *port);                               // the next one equals the last injected
 void expect_nothing(const char *port);
 void expect_drops(const char *port, const char *reason, uint64_t n); // since the port was made
 void expect_fdb(const char *sw, uint16_t vid, const uint8_t mac[6], const char *port); // port NULL = unknown
@@ -59,6 +59,7 @@ void expect_fdb(const char *sw, uint16_t vid, const uint8_t mac[6], const char *
 // Ring ports
 void ring_up(const char *port, bool up);
 void ring_accept(const char *port, int n); // the next n frames only, then the queue is full; -1 = all
-void ring_borrow(const char *port, size_t piece); // lends its frames in pieces of so many bytes; 0 = owned again
-size_t ring_delivered(const char *port);	  // frames not yet expected
-const struct frame *ring_take(const char *port);  // the next of them, NULL = none
+void ring_borrow(const char *port,
+		 size_t piece);          // lends its frames in pieces of so many bytes; 0 = owned again
+size_t ring_delivered(const char *port); // frames not yet expected
+const struct frame *ring_take(const char *port); // the next of them, NULL = none

@@ -10,7 +10,7 @@
 #include "dp/worker.h"
 
 #define RING_FRAMES 4096
-#define MAX_PIECES  1024
+#define MAX_PIECES  2048 // of a frame lent byte by byte
 
 struct fifo { // one writer, one reader, under the ring's mutex: tests may run workers
 	struct frame *frame[RING_FRAMES];
@@ -129,6 +129,24 @@ static bool give(struct worker *w, struct frame *f, struct pkt *p, uint16_t src)
 	return true;
 }
 
+static bool fifo_get_locked(struct ring *r, struct fifo *f, struct frame *out)
+{
+	pthread_mutex_lock(&r->lock);
+	bool ok = fifo_get(f, out);
+
+	pthread_mutex_unlock(&r->lock);
+	return ok;
+}
+
+static bool fifo_put_locked(struct ring *r, struct fifo *f, const struct frame *frame)
+{
+	pthread_mutex_lock(&r->lock);
+	bool ok = fifo_put(f, frame);
+
+	pthread_mutex_unlock(&r->lock);
+	return ok;
+}
+
 static uint16_t ring_rx(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n)
 {
 	struct ring *r = q->drv;
@@ -136,15 +154,13 @@ static uint16_t ring_rx(struct worker *w, struct rxq *q, struct pkt *pkts, uint1
 
 	if (q->id != 0)
 		return 0;
-	pthread_mutex_lock(&r->lock);
-	while (got < n && fifo_get(&r->in, &r->lent[got])) {
+	for (; got < n && fifo_get_locked(r, &r->in, &r->lent[got]); got++) {
 		if (r->piece > 0)
 			lend(r, got, &pkts[got], q->port_index);
 		else
-			ck_assert(give(w, &r->lent[got], &pkts[got], q->port_index));
-		got++;
+			ck_assert_msg(give(w, &r->lent[got], &pkts[got], q->port_index),
+				      "no packet buffer is left");
 	}
-	pthread_mutex_unlock(&r->lock);
 	return got;
 }
 
@@ -158,7 +174,7 @@ static void frame_from(const struct pkt *p, struct frame *f)
 		memcpy(f->bytes + f->len, iov[i].iov_base, iov[i].iov_len);
 		f->len += iov[i].iov_len;
 	}
-	ck_assert_uint_eq(f->len, p->len);
+	ck_assert_msg(f->len == p->len, "a frame of %u bytes has pieces of %zu bytes", p->len, f->len);
 }
 
 static uint16_t ring_tx(struct worker *w, struct txq *q, struct pkt **pkts, uint16_t n)
@@ -168,15 +184,13 @@ static uint16_t ring_tx(struct worker *w, struct txq *q, struct pkt **pkts, uint
 	uint16_t sent = 0;
 
 	(void)w;
-	pthread_mutex_lock(&r->lock);
 	for (; sent < n && r->accept != 0; sent++) {
 		frame_from(pkts[sent], &f);
-		if (!fifo_put(&r->out, &f))
+		if (!fifo_put_locked(r, &r->out, &f))
 			break;
 		if (r->accept > 0)
 			r->accept--;
 	}
-	pthread_mutex_unlock(&r->lock);
 	return sent;
 }
 
@@ -201,11 +215,8 @@ void ring_send(const char *port, const struct frame *f)
 {
 	struct ring *r = ring_of(port);
 
-	pthread_mutex_lock(&r->lock);
-	bool ok = fifo_put(&r->in, f);
-
-	pthread_mutex_unlock(&r->lock);
-	ck_assert_msg(ok, "the test sends more than %d frames at once", RING_FRAMES);
+	ck_assert_msg(fifo_put_locked(r, &r->in, f), "the test sends more than %d frames at once",
+		      RING_FRAMES);
 }
 
 size_t ring_delivered(const char *port)
@@ -223,11 +234,7 @@ const struct frame *ring_take(const char *port)
 {
 	struct ring *r = ring_of(port);
 
-	pthread_mutex_lock(&r->lock);
-	bool ok = fifo_get(&r->out, &r->taken);
-
-	pthread_mutex_unlock(&r->lock);
-	return ok ? &r->taken : NULL;
+	return fifo_get_locked(r, &r->out, &r->taken) ? &r->taken : NULL;
 }
 
 void ring_up(const char *port, bool up)

@@ -115,6 +115,8 @@ START_TEST(service_tags_are_not_carried)
 	inject("trunk", with_tag(eth(MAC_ALL, MAC_A), 0x9100, 10));
 	expect_drops("u", "vlan-tpid", 1);
 	expect_drops("trunk", "vlan-tpid", 1);
+	inject("u", with_tag(eth(MAC_ALL, MAC_A), 0x8100, 4095));
+	expect_drops("u", "vlan-not-allowed", 1);
 }
 END_TEST
 

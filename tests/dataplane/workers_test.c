@@ -16,7 +16,8 @@ struct sender {
 	uint32_t sent, seen, last;
 };
 
-static struct sender senders[2] = {{.name = "a", .mac = {2, 0, 0, 0, 0, 0xa}}, {.name = "b", .mac = {2, 0, 0, 0, 0, 0xb}}};
+static struct sender senders[2] = {{.name = "a", .mac = {2, 0, 0, 0, 0, 0xa}},
+				   {.name = "b", .mac = {2, 0, 0, 0, 0, 0xb}}};
 
 static void send_next(struct sender *s)
 {

@@ -49,9 +49,7 @@ class Evswitchd(Process):
         super().__init__(argv + ([] if use_huge() else ["--no-huge"]), directory / "log", pass_fds=(told,))
         os.close(told)
         try:
-            told_s = select.select([ready], [], [], READY_S)[0]
-            if not told_s or os.read(ready, 16) != b"ready\n":
-                self.stop()
+            if not select.select([ready], [], [], READY_S)[0] or os.read(ready, 16) != b"ready\n":
                 raise Trouble(f"evswitchd is not ready: {self.log.read_text(errors='replace')[-500:]}")
         except BaseException:
             self.stop()

@@ -111,10 +111,13 @@ class Process:
             tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-8:])
             raise Trouble(f"{self.child.args[0]} ended with status {self.child.returncode}:\n{tail}")
 
+    def ask_to_end(self):
+        self.child.terminate()
+
     def stop(self):
         self.signal(signal.SIGCONT)
         if self.child.poll() is None:
-            self.child.terminate()
+            self.ask_to_end()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.child.wait(10)
         self.signal(signal.SIGKILL)
@@ -122,8 +125,8 @@ class Process:
 
 
 @contextlib.contextmanager
-def run_dir():
-    path = tempfile.mkdtemp(prefix="evs-bench-")
+def run_dir(parent=None):
+    path = tempfile.mkdtemp(prefix="evs-bench-", dir=parent)
     try:
         yield Path(path)
     finally:

@@ -10,6 +10,7 @@ from machine import Trouble, run_dir, say, wait_for
 PORTS = 1000
 ADDS = 100
 RESTARTS = 5
+MEMORY_FS = "/dev/shm"
 PAGE = b"\0" * 4096
 
 
@@ -34,10 +35,10 @@ def flush(fd):
     os.fsync(fd)
 
 
-def port_add(row):
-    """Each request is followed by one write of a page and a flush in the same file system, the disk's own part."""
+def measure_adds(parent):
+    """Times of one request, and of one flushed write of a page in the same file system, taking turns."""
     adds, flushes = [], []
-    with run_dir() as directory:
+    with run_dir(parent) as directory:
         daemon = Evswitchd(directory)
         fd = os.open(directory / "page", os.O_RDWR | os.O_CREAT)
         try:
@@ -50,10 +51,21 @@ def port_add(row):
         finally:
             os.close(fd)
             daemon.stop()
-    own = statistics.median(adds) - statistics.median(flushes)
-    row.bound("ms of one request, less one flush, medians", own, 2, False)
-    row.note(f"ms: request {tail(adds)}; flush of one page {tail(flushes)}")
-    row.samples = {"request_ms": adds, "flush_ms": flushes}
+    return adds, flushes
+
+
+def port_add(row):
+    """One change flushes several times, and a disk that others use too has no price: what is ours is measured in a
+    file system without a disk, and the same with the disk is told beside it."""
+    if not os.access(MEMORY_FS, os.W_OK):
+        raise Trouble(f"port-add: needs {MEMORY_FS}, a file system without a disk")
+    own, _ = measure_adds(MEMORY_FS)
+    adds, flushes = measure_adds(None)
+    row.bound("ms of one request without the disk, median", statistics.median(own), 2, False)
+    row.note(f"ms without the disk: {tail(own)}")
+    row.note(f"ms with the disk: {tail(adds)}")
+    row.note(f"ms of one flush of the disk: {tail(flushes)}")
+    row.samples = {"request_no_disk_ms": own, "request_ms": adds, "flush_ms": flushes}
 
 
 def tail(values):

@@ -1,5 +1,6 @@
 """dpdk-testpmd, as the null switch between two vhost ports and as a guest with two virtio-user ports."""
 
+import contextlib
 import os
 import pty
 import re
@@ -28,7 +29,8 @@ class Testpmd(Process):
                 f"--file-prefix=evs-bench-{os.getpid()}-{name}", *memory, *(f"--vdev={v}" for v in vdevs), "--", "-i",
                 "--forward-mode=io", f"--total-num-mbufs={MBUFS}", f"--txd={RING}", f"--rxd={RING}", *options]
         try:
-            super().__init__(argv, directory / f"{name}.log", stdin=theirs, stdout=theirs, stderr=theirs)
+            super().__init__(argv, directory / f"{name}.log", stdin=theirs, stdout=theirs, stderr=theirs,
+                             env=os.environ | {"RUNTIME_DIRECTORY": str(directory)})
         except FileNotFoundError:
             os.close(ours)
             raise Trouble("dpdk-testpmd is not installed: run tools/setup --test") from None
@@ -61,6 +63,11 @@ class Testpmd(Process):
     def sent(self):
         """Frames that it has sent, all ports."""
         return sum(map(int, TOTAL.findall(self.ask("show port stats all"))))
+
+    def ask_to_end(self):
+        """A signal may meet a thread that is not the one that waits for commands, and is then not noticed."""
+        with contextlib.suppress(OSError):
+            os.write(self.terminal, b"quit\n")
 
     def stop(self):
         super().stop()

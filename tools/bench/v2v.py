@@ -20,10 +20,11 @@ OWN_CORE = 0.9  # share of its core that the switch must have had
 
 
 class Side:
-    """A switch with its guests."""
+    """A switch with its guests. Guests leave only while the switch answers them."""
 
-    def __init__(self, switch, guests):
+    def __init__(self, switch, guests, stack):
         self.switch, self.guests = switch, guests
+        stack.callback(self.resume)
 
     def pause(self):
         self.guests.signal(signal.SIGSTOP)
@@ -59,8 +60,8 @@ class Null(Side):
 
 
 class Ours(Side):
-    def __init__(self, switch, guests):
-        super().__init__(switch, guests)
+    def __init__(self, switch, guests, stack):
+        super().__init__(switch, guests, stack)
         self.rpc = switch.rpc()
         self.switch_pid = self.rpc("system.show")[0]["pid"]
 
@@ -84,7 +85,7 @@ def start_null(directory, stack):
     guests = testpmd.guests(directory, "guests-null", sockets)
     stack.callback(guests.stop)
     guests.ask(f"start tx_first {BURSTS}")
-    return Null(switch, guests)
+    return Null(switch, guests, stack)
 
 
 def start_ours(directory, stack):
@@ -100,7 +101,7 @@ def start_ours(directory, stack):
     wait_for(lambda: all(p["state"] == "up" for p in rpc("port.show")), 10, "both guests are up")
     teach(rpc, guests)
     guests.ask(f"start tx_first {BURSTS}")
-    return Ours(switch, guests)
+    return Ours(switch, guests, stack)
 
 
 def learned(rpc):

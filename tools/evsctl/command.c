@@ -48,8 +48,7 @@ static void object_unknown(const json_t *methods, const char *object, struct err
 	const json_t *m;
 	size_t i;
 
-	json_array_foreach(methods, i, m)
-	{
+	json_array_foreach (methods, i, m) {
 		const char *name = text_of(m, "name");
 		snprintf(candidate, sizeof(candidate), "%.*s", (int)strcspn(name, "."), name);
 		unsigned rank = nearest_rank(object, candidate);
@@ -72,8 +71,7 @@ const json_t *method_find(const json_t *methods, const char *object, const char 
 	bool known = false;
 	size_t i;
 
-	json_array_foreach(methods, i, m)
-	{
+	json_array_foreach (methods, i, m) {
 		if (!method_is_of(m, object))
 			continue;
 		if (strcmp(method_verb(m), verb) == 0)
@@ -99,8 +97,7 @@ const json_t *method_param(const json_t *method, const char *key)
 	const json_t *p;
 	size_t i;
 
-	json_array_foreach(json_object_get(method, "params"), i, p)
-	{
+	json_array_foreach (json_object_get(method, "params"), i, p) {
 		if (strcmp(text_of(p, "name"), key) == 0)
 			return p;
 	}
@@ -125,8 +122,7 @@ const json_t *words_positional(const struct words *w, const json_t *method)
 
 	if (w->keyed)
 		return NULL;
-	json_array_foreach(json_object_get(method, "params"), i, p)
-	{
+	json_array_foreach (json_object_get(method, "params"), i, p) {
 		if (is_set(p, "positional") && n++ == w->n_positional)
 			return p;
 	}
@@ -166,8 +162,7 @@ static int key_unknown(const json_t *method, const char *word, struct err *e)
 	const json_t *p;
 	size_t i;
 
-	json_array_foreach(json_object_get(method, "params"), i, p)
-	{
+	json_array_foreach (json_object_get(method, "params"), i, p) {
 		unsigned rank = nearest_rank(word, text_of(p, "name"));
 		if (rank < least) {
 			least = rank;
@@ -238,8 +233,7 @@ static int params_finish(const json_t *method, json_t *params, struct err *e)
 	const json_t *p;
 	size_t i;
 
-	json_array_foreach(json_object_get(method, "params"), i, p)
-	{
+	json_array_foreach (json_object_get(method, "params"), i, p) {
 		const char *name = text_of(p, "name");
 		const char *given = json_string_value(json_object_get(params, name));
 		json_error_t je;
@@ -288,8 +282,7 @@ int command_open(const json_t *method, json_t *params, struct files *f, struct e
 	size_t i;
 
 	f->n = 0;
-	json_array_foreach(json_object_get(method, "params"), i, p)
-	{
+	json_array_foreach (json_object_get(method, "params"), i, p) {
 		const char *name = text_of(p, "name"), *path = text_of(params, name);
 		bool output = strcmp(text_of(p, "type"), "output") == 0;
 

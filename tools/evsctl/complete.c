@@ -34,8 +34,7 @@ static void offer_objects(struct completion *c)
 	size_t i, before_len = 0;
 	const char *before = "";
 
-	json_array_foreach(c->methods, i, m)
-	{
+	json_array_foreach (c->methods, i, m) {
 		const char *name = text_of(m, "name");
 		size_t len = strcspn(name, ".");
 		if (len != before_len || strncmp(name, before, len) != 0)
@@ -50,8 +49,7 @@ static void offer_verbs(struct completion *c, const char *object)
 	const json_t *m;
 	size_t i;
 
-	json_array_foreach(c->methods, i, m)
-	{
+	json_array_foreach (c->methods, i, m) {
 		if (method_is_of(m, object))
 			offer_word(c, method_verb(m));
 	}
@@ -81,15 +79,13 @@ static void offer_values(struct completion *c, const json_t *method, const json_
 	const json_t *values = json_object_get(param, "values"), *v;
 	size_t i;
 
-	json_array_foreach(values, i, v)
-	{
+	json_array_foreach (values, i, v) {
 		offer_word(c, json_is_string(v) ? json_string_value(v) : "");
 	}
 	if (strcmp(type, "path") == 0 || strcmp(type, "input") == 0 || strcmp(type, "output") == 0)
 		c->file = true;
 	json_t *names = kind ? c->names(kind, c->arg) : NULL;
-	json_array_foreach(names, i, v)
-	{
+	json_array_foreach (names, i, v) {
 		offer_word(c, json_string_value(v));
 	}
 	json_decref(names);
@@ -100,8 +96,7 @@ static void offer_keys(struct completion *c, const json_t *method, const json_t 
 	const json_t *p;
 	size_t i;
 
-	json_array_foreach(json_object_get(method, "params"), i, p)
-	{
+	json_array_foreach (json_object_get(method, "params"), i, p) {
 		if (!is_set(p, "positional") && !json_object_get(given, text_of(p, "name")))
 			offer_word(c, text_of(p, "name"));
 	}

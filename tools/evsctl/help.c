@@ -39,8 +39,7 @@ static void usage_print(FILE *out, const char *lead, const json_t *method)
 	column += fprintf(out, "%s%.*s %s", lead, (int)strcspn(text_of(method, "name"), "."),
 			  text_of(method, "name"), method_verb(method)) -
 		  strlen(lead);
-	json_array_foreach(json_object_get(method, "params"), i, p)
-	{
+	json_array_foreach (json_object_get(method, "params"), i, p) {
 		char piece[512];
 		size_t len = usage_piece(p, piece, sizeof(piece));
 		if (column + 1 + len > 100) {
@@ -72,15 +71,13 @@ void help_all(FILE *out, const json_t *methods)
 	const json_t *m;
 	size_t i, width = 0;
 
-	json_array_foreach(methods, i, m)
-	{
+	json_array_foreach (methods, i, m) {
 		if (strlen(text_of(m, "name")) > width)
 			width = strlen(text_of(m, "name"));
 	}
 	help_options(out);
 	fputs("\ncommands (evsctl help OBJECT VERB tells more):\n", out);
-	json_array_foreach(methods, i, m)
-	{
+	json_array_foreach (methods, i, m) {
 		int object = (int)strcspn(text_of(m, "name"), ".");
 		if (is_first_of_object(methods, i))
 			putc('\n', out);
@@ -104,16 +101,14 @@ static void params_print(FILE *out, const json_t *params)
 	const json_t *p;
 	size_t i, width = 0;
 
-	json_array_foreach(params, i, p)
-	{
+	json_array_foreach (params, i, p) {
 		size_t len = strlen(text_of(p, "name")) + 1 + strlen(usage_value(p));
 		if (len > width && len <= 40)
 			width = len;
 	}
 	if (json_array_size(params) > 0)
 		fputs("\nparameters:\n", out);
-	json_array_foreach(params, i, p)
-	{
+	json_array_foreach (params, i, p) {
 		param_print(out, p, width);
 	}
 }
@@ -123,15 +118,13 @@ static void columns_print(FILE *out, const json_t *columns)
 	const json_t *c;
 	size_t i, width = 0;
 
-	json_array_foreach(columns, i, c)
-	{
+	json_array_foreach (columns, i, c) {
 		if (strlen(text_of(c, "name")) > width)
 			width = strlen(text_of(c, "name"));
 	}
 	if (json_array_size(columns) > 0)
 		fputs("\ncolumns:\n", out);
-	json_array_foreach(columns, i, c)
-	{
+	json_array_foreach (columns, i, c) {
 		fprintf(out, "  %-*s  %s%s%s%s\n", (int)width, text_of(c, "name"), text_of(c, "help"),
 			*text_of(c, "unit") ? " (" : "", text_of(c, "unit"), *text_of(c, "unit") ? ")" : "");
 	}
@@ -150,8 +143,7 @@ int help_on(FILE *out, const json_t *methods, const char *object, const char *ve
 	const json_t *m;
 	size_t i, n = 0;
 
-	json_array_foreach(methods, i, m)
-	{
+	json_array_foreach (methods, i, m) {
 		n += method_is_of(m, object);
 	}
 	if (n == 0 || verb) {
@@ -161,8 +153,7 @@ int help_on(FILE *out, const json_t *methods, const char *object, const char *ve
 		help_method(out, m);
 		return 0;
 	}
-	json_array_foreach(methods, i, m)
-	{
+	json_array_foreach (methods, i, m) {
 		if (!method_is_of(m, object))
 			continue;
 		usage_print(out, "evsctl ", m);

@@ -42,8 +42,7 @@ static bool is_table(const json_t *methods)
 	const json_t *m;
 	size_t i;
 
-	json_array_foreach(methods, i, m)
-	{
+	json_array_foreach (methods, i, m) {
 		const char *name = text_of(m, "name");
 		if (!strchr(name, '.') || strlen(name) >= 64)
 			return false;
@@ -238,8 +237,7 @@ static json_t *names_get(const char *kind, void *arg)
 
 	snprintf(method, sizeof(method), "%s.show", kind);
 	rpc_call(arg, &call, &result, &e);
-	json_array_foreach(result, i, row)
-	{
+	json_array_foreach (result, i, row) {
 		if (json_is_string(json_object_get(row, "name")))
 			json_array_append(names, json_object_get(row, "name"));
 	}
@@ -273,6 +271,21 @@ static int complete(int argc, char **argv)
 	return words ? 0 : 1;
 }
 
+// evsctl --man: the manual of the table on stdin, as "evswitchd --methods" prints it.
+static enum outcome man_run(struct err *e)
+{
+	json_error_t at;
+	json_t *table = json_loadf(stdin, 0, &at);
+	const json_t *methods = json_object_get(table, "methods");
+
+	if (is_table(methods))
+		help_man(stdout, methods);
+	else
+		err_set(e, -EINVAL, "standard input has no method table; evswitchd --methods prints one");
+	json_decref(table);
+	return e->code ? OUTCOME_FAILED : OUTCOME_OK;
+}
+
 static enum outcome run(struct args *a, struct err *e)
 {
 	struct rpc c = {.fd = -1};
@@ -282,6 +295,8 @@ static enum outcome run(struct args *a, struct err *e)
 		puts("evsctl " EVS_VERSION);
 		return OUTCOME_OK;
 	}
+	if (a->n_words == 0 && a->man)
+		return man_run(e);
 	if (a->n_words == 0 && !a->help) {
 		help_options(stderr);
 		return OUTCOME_FAILED;

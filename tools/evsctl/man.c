@@ -72,8 +72,7 @@ static void man_method(FILE *out, const json_t *method)
 	// "Xo" carries the head on over several lines, one per parameter.
 	roff_argument(out, ".It Xo\n.", "Ic", method_title(method));
 	putc('\n', out);
-	json_array_foreach(params, i, p)
-	{
+	json_array_foreach (params, i, p) {
 		man_piece(out, p);
 	}
 	fputs(".Xc\n", out);
@@ -81,8 +80,7 @@ static void man_method(FILE *out, const json_t *method)
 	if (json_array_size(params) == 0)
 		return;
 	fputs(".Bl -tag -width 16n -compact\n", out);
-	json_array_foreach(params, i, p)
-	{
+	json_array_foreach (params, i, p) {
 		man_param(out, p);
 	}
 	fputs(".El\n", out);
@@ -94,8 +92,7 @@ void help_man(FILE *out, const json_t *methods)
 	const json_t *m;
 	size_t i;
 
-	json_array_foreach(methods, i, m)
-	{
+	json_array_foreach (methods, i, m) {
 		if (!*object || !method_is_of(m, object)) {
 			static char name[80];
 			fputs(*object ? ".El\n" : "", out);

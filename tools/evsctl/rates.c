@@ -32,8 +32,7 @@ json_t *rates_columns(const json_t *columns)
 	json_t *all = json_array(), *c;
 	size_t i;
 
-	json_array_foreach(columns, i, c)
-	{
+	json_array_foreach (columns, i, c) {
 		json_array_append(all, c);
 		if (is_counter(c))
 			json_array_append_new(all, json_pack("{ss}", "name", rate_name(c)));
@@ -47,8 +46,7 @@ static char *row_key(const json_t *columns, const json_t *row)
 	json_t *key = json_array(), *c;
 	size_t i;
 
-	json_array_foreach(columns, i, c)
-	{
+	json_array_foreach (columns, i, c) {
 		json_t *value = json_object_get(row, text_of(c, "name"));
 		if (!*text_of(c, "unit"))
 			json_array_append(key, value ? value : json_null());
@@ -65,8 +63,7 @@ static json_t *row_index(const json_t *columns, const json_t *rows)
 	json_t *index = json_object(), *row;
 	size_t i;
 
-	json_array_foreach(rows, i, row)
-	{
+	json_array_foreach (rows, i, row) {
 		char *key = row_key(columns, row);
 		json_object_set(index, key, row);
 		free(key);
@@ -79,8 +76,7 @@ static void row_add_rates(json_t *row, const json_t *columns, const json_t *befo
 	const json_t *c;
 	size_t i;
 
-	json_array_foreach(columns, i, c)
-	{
+	json_array_foreach (columns, i, c) {
 		const json_t *now = json_object_get(row, text_of(c, "name"));
 		const json_t *then = json_object_get(before, text_of(c, "name"));
 		if (!is_counter(c) || !json_is_number(now) || !json_is_number(then))
@@ -96,8 +92,7 @@ json_t *rates_rows(const json_t *columns, const json_t *rows, const json_t *befo
 	json_t *index = row_index(columns, before), *all = json_array(), *row;
 	size_t i;
 
-	json_array_foreach(rows, i, row)
-	{
+	json_array_foreach (rows, i, row) {
 		json_t *copy = json_copy(row);
 		char *key = row_key(columns, row);
 		if (seconds > 0)

@@ -28,13 +28,11 @@ static bool is_deep(const json_t *value)
 	const char *key;
 	size_t i;
 
-	json_array_foreach(value, i, item)
-	{
+	json_array_foreach (value, i, item) {
 		if (json_is_object(item) || json_is_array(item))
 			return true;
 	}
-	json_object_foreach((json_t *)value, key, item)
-	{
+	json_object_foreach ((json_t *)value, key, item) {
 		if (json_is_object(item) ||
 		    (json_is_array(item) && (json_array_size(item) == 0 || is_deep(item))))
 			return true;
@@ -55,8 +53,7 @@ static void show_members(const json_t *object)
 	const json_t *value;
 	const char *key;
 
-	json_object_foreach((json_t *)object, key, value)
-	{
+	json_object_foreach ((json_t *)object, key, value) {
 		text_print(stdout, key);
 		show_cell(": ", value);
 	}
@@ -87,8 +84,7 @@ void show_text(const json_t *columns, const json_t *result)
 	} else if (json_is_object(result)) {
 		show_members(result);
 	} else if (json_is_array(result)) {
-		json_array_foreach(result, i, item)
-		{
+		json_array_foreach (result, i, item) {
 			show_cell("", item);
 		}
 	} else if (json_is_string(result)) {
@@ -130,16 +126,14 @@ static void show_line(const json_t *columns, const json_t *params)
 	const char *key;
 	size_t i;
 
-	json_array_foreach(columns, i, value)
-	{
+	json_array_foreach (columns, i, value) {
 		char *text = cell_text(json_object_get(params, text_of(value, "name")));
 		printf("%s%s", gap, text);
 		free(text);
 		gap = "  ";
 	}
 	if (!columns)
-		json_object_foreach((json_t *)params, key, value)
-		{
+		json_object_foreach ((json_t *)params, key, value) {
 			char *text = cell_text(value);
 			printf("%s%s", gap, text);
 			free(text);

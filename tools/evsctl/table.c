@@ -56,8 +56,7 @@ static void value_print(FILE *out, const json_t *value)
 	case JSON_NULL:
 		break;
 	case JSON_ARRAY:
-		json_array_foreach(value, i, item)
-		{
+		json_array_foreach (value, i, item) {
 			fputs(i > 0 ? "," : "", out);
 			value_print(out, item);
 		}
@@ -94,8 +93,7 @@ static bool is_numeric(const json_t *rows, const char *name)
 	bool numeric = false;
 	size_t i;
 
-	json_array_foreach(rows, i, row)
-	{
+	json_array_foreach (rows, i, row) {
 		const json_t *value = json_object_get(row, name);
 		if (value && !json_is_null(value) && !json_is_number(value))
 			return false;
@@ -131,8 +129,7 @@ static void column_layout_init(struct column_layout *c, const json_t *column, co
 		abort();
 	c->width = text_width(c->name);
 	c->right = is_numeric(rows, c->name);
-	json_array_foreach(rows, i, row)
-	{
+	json_array_foreach (rows, i, row) {
 		c->cells[i] = cell_text(json_object_get(row, c->name));
 		if (text_width(c->cells[i]) > c->width)
 			c->width = text_width(c->cells[i]);

@@ -41,8 +41,7 @@ const char *usage_value(const json_t *param)
 	}
 	if (json_array_size(values) == 0)
 		return type_word(text_of(param, "type"));
-	json_array_foreach(values, i, v)
-	{
+	json_array_foreach (values, i, v) {
 		if (len < sizeof(word))
 			len += snprintf(word + len, sizeof(word) - len, "%s%s", i > 0 ? "|" : "",
 					json_is_string(v) ? json_string_value(v) : "");
@@ -88,8 +87,7 @@ void usage_facts(const json_t *param, char *out, size_t size)
 	*out = '\0';
 	if (is_set(param, "required"))
 		fact(out, size, "required");
-	json_array_foreach(values, i, v)
-	{
+	json_array_foreach (values, i, v) {
 		if (is_set(param, "positional") && json_is_string(v))
 			fact(out, size, "%s", json_string_value(v));
 	}
