@@ -41,6 +41,7 @@ static struct {
 	struct setup setup;
 	uint64_t started_ns;
 	uint64_t stop_by_ns; // 0 = nobody has asked
+	bool was_idle;       // at the last look while stopping
 	int signal_fd;
 	uint64_t rounds[MAX_WORKERS]; // at the watchdog's last look
 } self;
@@ -64,8 +65,12 @@ uint64_t daemon_started_ns(void)
 static void stop_poll(void *arg)
 {
 	(void)arg;
-	if (engine_is_idle() || time_ns() >= self.stop_by_ns)
+	// Twice idle: the first look may come between a job's end and what it posted.
+	bool idle = engine_is_idle() && jobs_idle();
+
+	if ((idle && self.was_idle) || time_ns() >= self.stop_by_ns)
 		loop_stop();
+	self.was_idle = idle;
 }
 
 static void write_refuse(struct request *rq)

@@ -22,7 +22,7 @@ static int watch_call(struct request *rq, struct err *e)
 
 static const struct method event_methods[] = {
     {.name = "event.watch",
-     .help = "Tell events as they happen, until interrupted",
+     .help = "tell events as they happen, until interrupted",
      .params = watch_params,
      .columns = watch_columns,
      .flags = METHOD_STREAM,

@@ -9,6 +9,7 @@
 #include <event2/event.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -232,6 +233,7 @@ static pthread_mutex_t tasks_lock = PTHREAD_MUTEX_INITIALIZER; // held for a few
 static pthread_cond_t jobs_wake = PTHREAD_COND_INITIALIZER;
 static struct task_list posts, jobs; // under tasks_lock
 static bool jobs_end;                // under tasks_lock
+static _Atomic unsigned n_jobs;      // given and not ended
 static pthread_t jobs_thread;
 static struct watch *posts_watch;
 static int posts_fd = -1;
@@ -277,10 +279,16 @@ static void posts_ready(int fd, void *arg)
 		eventfd_write(fd, 1);
 }
 
+bool jobs_idle(void)
+{
+	return atomic_load(&n_jobs) == 0;
+}
+
 void job_run(const char *name, void (*work)(void *arg), void (*done)(void *arg), void *arg)
 {
 	struct task *t = task_new(name, work, done, arg);
 
+	atomic_fetch_add(&n_jobs, 1);
 	pthread_mutex_lock(&tasks_lock);
 	list_put(&jobs, t);
 	pthread_cond_signal(&jobs_wake);
@@ -312,6 +320,8 @@ static void *jobs_main(void *arg)
 		} else {
 			free(t);
 		}
+		// After the post: what a job leaves to be done is seen before it counts as ended.
+		atomic_fetch_sub(&n_jobs, 1);
 	}
 	return NULL;
 }

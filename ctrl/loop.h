@@ -3,6 +3,7 @@
 // One loop per process. All calls are for the control thread, which is the one that calls loop_init().
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "ctrl/api/err.h"
@@ -15,6 +16,7 @@ int loop_init(struct err *e);
 void loop_run(void);  // until loop_stop()
 void loop_turn(void); // waits for something to happen, runs what is due, and returns
 void loop_stop(void); // loop_run() returns after the present callback
+bool jobs_idle(void);  // no job waits or runs; what the last one posted may still be due
 // Finishes the jobs that were given, runs what they and others have posted, and ends. Timers and
 // watches must have been stopped.
 void loop_fini(void);

@@ -187,7 +187,7 @@ static const struct param methods_params[] = {
 
 static const struct method methods_methods[] = {
     {.name = "system.methods",
-     .help = "Describe all methods with their parameters and columns",
+     .help = "describe all methods with their parameters and columns",
      .params = methods_params,
      .call = methods_call},
     {0},

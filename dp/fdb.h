@@ -43,11 +43,15 @@ struct fdb_stats { // sums since creation; any thread, relaxed
 	uint32_t n_entries, n_static;
 };
 
+// Two loads of the very widths of the address: one wider load behind narrower stores would stall.
 static inline uint64_t fdb_key(const uint8_t mac[6], uint16_t fid)
 {
-	uint64_t key = 0;
-	__builtin_memcpy(&key, mac, 6);
-	return key | (uint64_t)fid << 48;
+	uint32_t low;
+	uint16_t high;
+
+	__builtin_memcpy(&low, mac, sizeof(low));
+	__builtin_memcpy(&high, mac + sizeof(low), sizeof(high));
+	return low | (uint64_t)high << 32 | (uint64_t)fid << 48;
 }
 
 // control thread

@@ -230,9 +230,12 @@ static void check_switch(const struct conf_view *v, const struct port_conf *c, s
 			c->switch_name);
 }
 
+// What no two ports may share; only what this port has is compared.
 struct twin_search {
 	const struct port_conf *c;
 	const json_t *conf;
+	const char *key; // "socket", "device" or "ifname"
+	const char *value;
 	struct err *e;
 };
 
@@ -246,16 +249,21 @@ static bool same_str(const json_t *a, const json_t *b, const char *key)
 
 static bool check_twin(const char *name, const json_t *other, void *arg)
 {
-	static const char *const keys[] = {"socket", "device", "ifname", NULL};
+	struct twin_search *t = arg;
+	const char *value = json_string_value(json_object_get(other, t->key));
+
+	if (value != NULL && strcmp(value, t->value) == 0 && strcmp(name, t->c->name) != 0)
+		err_add(t->e, -EEXIST, "port %s: %s %s is already used by port %s", t->c->name, t->key, value,
+			name);
+	return true;
+}
+
+static bool check_mac(const char *name, const json_t *other, void *arg)
+{
 	struct twin_search *t = arg;
 
-	if (strcmp(name, t->c->name) == 0)
-		return true;
-	for (const char *const *key = keys; *key != NULL; key++)
-		if (same_str(t->conf, other, *key))
-			err_add(t->e, -EEXIST, "port %s: %s %s is already used by port %s", t->c->name, *key,
-				json_string_value(json_object_get(other, *key)), name);
-	if (t->c->has_mac && same_str(t->conf, other, "mac") && same_str(t->conf, other, "switch"))
+	if (same_str(t->conf, other, "mac") && same_str(t->conf, other, "switch") &&
+	    strcmp(name, t->c->name) != 0)
 		err_add(t->e, -EEXIST, "port %s: mac is already that of port %s on switch %s", t->c->name,
 			name, t->c->switch_name);
 	return true;
@@ -273,15 +281,23 @@ static bool check_static(const char *name, const json_t *entry, void *arg)
 
 int port_validate(const struct conf_view *target, const char *name, const json_t *conf, struct err *e)
 {
+	static const char *const keys[] = {"socket", "device", "ifname"};
 	struct port_conf c;
-	struct twin_search t = {&c, conf, e};
+	struct twin_search t = {.c = &c, .conf = conf, .e = e};
 
 	port_conf_from(name, conf, &c);
 	check_keys(&c, conf, e);
 	check_switch(target, &c, e);
-	conf_each(target, "port", check_twin, &t);
-	if (c.has_mac)
+	for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++) {
+		t.key = keys[i];
+		t.value = json_string_value(json_object_get(conf, t.key));
+		if (t.value != NULL)
+			conf_each(target, "port", check_twin, &t);
+	}
+	if (c.has_mac) {
+		conf_each(target, "port", check_mac, &t);
 		conf_each(target, "fdb", check_static, &t);
+	}
 	if (e->code != 0)
 		return e->code;
 	const struct port_driver *d = port_driver_for(&c);

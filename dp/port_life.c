@@ -251,7 +251,8 @@ static void life_step(struct port *p)
 	} else if (l->driver == NULL) {
 		l->busy = true;
 		l->stale = false;
-		port_state_set(p, PORT_OPENING, NULL);
+		if (p->state != PORT_FAILED) // a retry keeps the reason until there is another
+			port_state_set(p, PORT_OPENING, NULL);
 		job_run("port open", open_work, open_done, p);
 	}
 }

@@ -11,23 +11,26 @@
 
 #include "worker.h"
 
-static void note(struct walk *k, enum stage stage, const char *step, uint16_t port, enum drop drop,
-		 const struct dest *d, uint16_t vid)
+static __attribute__((noinline, cold)) void note_take(struct trace *t, const struct trace_note *n)
 {
-	struct trace *t = k->trace;
-
-	if (likely(t == NULL))
-		return;
-	if (t->n == TRACE_NOTES) {
+	if (t->n == TRACE_NOTES)
 		t->n_left_out++;
-		return;
+	else
+		t->notes[t->n++] = *n;
+}
+
+// Traces only: a packet's walk pays one test.
+static inline __attribute__((always_inline)) void note(struct walk *k, enum stage stage, const char *step,
+						       uint16_t port, enum drop drop, const struct dest *d,
+						       uint16_t vid)
+{
+	if (unlikely(k->trace != NULL)) {
+		struct trace_note n = {.stage = stage, .step = step, .port = port, .drop = drop, .vid = vid};
+
+		if (d != NULL)
+			n.dest = *d;
+		note_take(k->trace, &n);
 	}
-	t->notes[t->n++] = (struct trace_note){.stage = stage,
-					       .step = step,
-					       .port = port,
-					       .drop = drop,
-					       .dest = d != NULL ? *d : (struct dest){0},
-					       .vid = vid};
 }
 
 static enum drop ingress(struct walk *k, struct pkt *p)

@@ -147,11 +147,15 @@ class Daemon:
         wait_gone(old)
 
         def new():
+            assert self.process.poll() is None, f"the supervisor ended too:\n{self.log()}"
             try:
                 return self.pid()
             except Refused:
                 return None
-        return wait_for(new, START_S, "the switch process is back")
+        try:
+            return wait_for(new, START_S, "the switch process is back")
+        except AssertionError as e:
+            raise AssertionError(f"{e}\n{self.log()}") from None
 
     def stop(self):
         """A clean stop; whatever else it turns out to be fails the test."""

@@ -105,14 +105,18 @@ def test_hundreds_of_ports(daemon):
         def settled(rpc):
             rows = rpc.call("port.show")
             return Counter(r["state"] for r in rows) == {"waiting": N_PORTS} and rows
+        def whole(rpc):
+            vlans = sorted(rpc.call("vlan.show"), key=lambda r: r["port"])  # rows come in the order of making
+            return rpc.call("config.show"), rpc.call("switch.show"), vlans
+
         wait_for(lambda: settled(rpc))
-        everything = [rpc.call(m) for m in ("config.show", "switch.show", "vlan.show")]
+        everything = whole(rpc)
         static = sorted((r["switch"], str(r["vlan"]), r["mac"], r["port"]) for r in rpc.call("fdb.show"))
     daemon.stop()
     daemon.start()  # returns when ready is told
     with Rpc(daemon.socket) as rpc:
         # Ready means that the state is there; drivers may still be opening.
-        assert [rpc.call(m) for m in ("config.show", "switch.show", "vlan.show")] == everything
+        assert whole(rpc) == everything
         assert len(rpc.call("port.show")) == N_PORTS
         wait_for(lambda: settled(rpc), 20, "every port waits for its socket")
         assert sorted((r["switch"], str(r["vlan"]), r["mac"], r["port"]) for r in rpc.call("fdb.show")) == static

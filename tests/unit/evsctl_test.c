@@ -163,7 +163,17 @@ START_TEST(table_survives_rows_that_are_none)
 {
 	char *text = table_text("[{'name': 'name'}, 5, {'nome': 1}]", "[7, null, {'name': {'a': 1}}]");
 
-	ck_assert_str_eq(text, "name        \n-        -  -\n-        -  -\n{\"a\":1}  -  -\n");
+	ck_assert_str_eq(text, "\nname:\n  a: 1\n");
+	free(text);
+}
+END_TEST
+
+START_TEST(table_leaves_out_empty_columns_and_puts_objects_behind)
+{
+	char *text = table_text("[{'name': 'name'}, {'name': 'gone'}, {'name': 'more'}]",
+				"[{'name': 'x', 'gone': null, 'more': {'a': 1, 'b': {'c': 'd'}}}]");
+
+	ck_assert_str_eq(text, "name\nx\n\nmore:\n  a: 1\n  b:\n    c: d\n");
 	free(text);
 }
 END_TEST
@@ -281,6 +291,7 @@ int main(void)
 	tcase_add_test(t, table_aligns_by_width_and_type);
 	tcase_add_test(t, table_without_rows_is_empty);
 	tcase_add_test(t, table_survives_rows_that_are_none);
+	tcase_add_test(t, table_leaves_out_empty_columns_and_puts_objects_behind);
 	tcase_add_test(t, cells_on_one_line);
 	tcase_add_test(t, rates_per_second_beside_counters);
 	tcase_add_test(t, no_rate_without_a_row_before);

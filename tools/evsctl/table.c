@@ -136,6 +136,70 @@ static void column_layout_init(struct column_layout *c, const json_t *column, co
 	}
 }
 
+// Objects do not fit into a cell, and a column that no row has says nothing.
+static bool is_cell_column(const json_t *rows, const char *name)
+{
+	const json_t *row;
+	bool any = false;
+	size_t i;
+
+	json_array_foreach (rows, i, row) {
+		const json_t *value = json_object_get(row, name);
+		if (json_is_object(value))
+			return false;
+		any = any || (value && !json_is_null(value));
+	}
+	return any;
+}
+
+static json_t *cell_columns(const json_t *columns, const json_t *rows)
+{
+	json_t *out = json_array(), *column;
+	size_t i;
+
+	json_array_foreach (columns, i, column) {
+		if (is_cell_column(rows, text_of(column, "name")))
+			json_array_append(out, column);
+	}
+	return out;
+}
+
+static void members_print(FILE *out, const json_t *object, int indent)
+{
+	const json_t *value;
+	const char *key;
+
+	json_object_foreach ((json_t *)object, key, value) {
+		fprintf(out, "%*s", indent, "");
+		text_print(out, key);
+		if (json_is_object(value)) {
+			fputs(":\n", out);
+			members_print(out, value, indent + 2);
+			continue;
+		}
+		char *text = cell_text(value);
+		fprintf(out, ": %s\n", text);
+		free(text);
+	}
+}
+
+// Behind the table: what rows have in columns of objects.
+static void objects_print(FILE *out, const json_t *columns, const json_t *rows)
+{
+	const json_t *row, *column, *value;
+	size_t i, j;
+
+	json_array_foreach (rows, i, row) {
+		json_array_foreach (columns, j, column) {
+			value = json_object_get(row, text_of(column, "name"));
+			if (!json_is_object(value))
+				continue;
+			fprintf(out, "\n%s:\n", text_of(column, "name"));
+			members_print(out, value, 2);
+		}
+	}
+}
+
 static void column_layout_fini(struct column_layout *c, size_t n_rows)
 {
 	for (size_t i = 0; i < n_rows; i++)
@@ -143,14 +207,11 @@ static void column_layout_fini(struct column_layout *c, size_t n_rows)
 	free(c->cells);
 }
 
-void table_print(FILE *out, const json_t *columns, const json_t *rows)
+static void cells_print(FILE *out, const json_t *columns, const json_t *rows)
 {
 	size_t n_columns = json_array_size(columns), n_rows = json_array_size(rows), i, j;
-	struct column_layout *c;
+	struct column_layout *c = calloc(n_columns + 1, sizeof(*c));
 
-	if (n_columns == 0 || n_rows == 0)
-		return;
-	c = calloc(n_columns, sizeof(*c));
 	if (!c)
 		abort();
 	for (j = 0; j < n_columns; j++)
@@ -166,4 +227,16 @@ void table_print(FILE *out, const json_t *columns, const json_t *rows)
 	for (j = 0; j < n_columns; j++)
 		column_layout_fini(&c[j], n_rows);
 	free(c);
+}
+
+void table_print(FILE *out, const json_t *columns, const json_t *rows)
+{
+	if (json_array_size(columns) == 0 || json_array_size(rows) == 0)
+		return;
+	json_t *cells = cell_columns(columns, rows);
+
+	if (json_array_size(cells) > 0)
+		cells_print(out, cells, rows);
+	json_decref(cells);
+	objects_print(out, columns, rows);
 }
