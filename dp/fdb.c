@@ -87,8 +87,10 @@ int fdb_add_static(struct fdb *f, uint64_t key, uint16_t port)
 		union fdb_slot *s = fdb_find(f, key, &old);
 		if (s && fdb_is_static(old))
 			return fdb_port_of(old) == port ? 0 : -EEXIST;
-		if (s ? fdb_replace(f, s, old, new) : fdb_insert(f, new, 0, f->mask + 1))
+		if (s ? fdb_replace(f, s, old, new) : fdb_insert(f, new, 0, f->mask + 1)) {
+			atomic_fetch_add(&f->news, 1);
 			return 0;
+		}
 		if (!s)
 			return -ENOSPC;
 	}

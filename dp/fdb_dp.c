@@ -243,6 +243,7 @@ static enum fdb_result learn_new(struct fdb *f, uint64_t key, uint16_t port, uin
 	struct fdb_cell c = {key, fdb_meta(port, fdb_next_version(f), seen, seen, 0, false)};
 	if (fdb_insert(f, c, fdb_read(&f->ports[port].n_learned), EVICT_PROBES)) {
 		fdb_count(&f->learned, 1);
+		atomic_fetch_add(&f->news, 1);
 		return FDB_LEARNED;
 	}
 	fdb_count(&f->full, 1);
@@ -270,10 +271,12 @@ static bool learn_move(struct fdb *f, union fdb_slot *s, struct fdb_cell c, uint
 	*r = next.key ? FDB_MOVED : FDB_REFUSED_MOVES;
 	if (!next.key)
 		fdb_count(&f->moves_refused, 1);
-	else if (fdb_replace(f, s, c, next))
-		fdb_count(&f->moved, 1);
-	else
+	else if (!fdb_replace(f, s, c, next))
 		return false;
+	else {
+		fdb_count(&f->moved, 1);
+		atomic_fetch_add(&f->news, 1);
+	}
 	return true;
 }
 
@@ -305,4 +308,45 @@ enum fdb_result fdb_learn(struct fdb *f, uint64_t key, uint16_t port, uint32_t n
 			return r;
 	}
 	return FDB_KNOWN; // others move it at this moment; the next frame decides
+}
+
+static inline union fdb_slot *slot_at(const struct fdb *f, uint32_t slot)
+{
+	return &f->buckets[slot / FDB_WAYS].slots[slot % FDB_WAYS];
+}
+
+uint16_t fdb_lookup_ref(const struct fdb *f, uint64_t key, struct fdb_ref *ref)
+{
+	struct fdb_cell c;
+	union fdb_slot *s = key ? find(f, key, &c) : NULL;
+
+	if (!s)
+		return FDB_NO_PORT;
+	ref->slot = (uint32_t)(s - &f->buckets[0].slots[0]);
+	ref->version = fdb_version_of(c);
+	return fdb_port_of(c);
+}
+
+bool fdb_ref_holds(const struct fdb *f, uint64_t key, struct fdb_ref ref)
+{
+	struct fdb_cell c = fdb_load(slot_at(f, ref.slot));
+
+	return c.key == key && fdb_version_of(c) == ref.version;
+}
+
+bool fdb_ref_seen(struct fdb *f, uint64_t key, struct fdb_ref ref, uint32_t now_s)
+{
+	union fdb_slot *s = slot_at(f, ref.slot);
+	struct fdb_cell c = fdb_load(s);
+
+	if (__builtin_expect(c.key != key || fdb_version_of(c) != ref.version, 0))
+		return false;
+	if (!fdb_is_static(c) && fdb_age_of(c, now_s) > 0)
+		touch(s, c, now_s);
+	return true;
+}
+
+uint32_t fdb_news(const struct fdb *f)
+{
+	return atomic_load(&f->news);
 }

@@ -65,6 +65,12 @@ struct pkt {
 
 #define PKT_HEADROOM 16
 
+// What an MTU bounds: the bytes behind the Ethernet header and the tags.
+static inline uint32_t pkt_payload(const struct pkt *p)
+{
+	return p->len - 14 - (p->flags & PKT_TAGGED ? 4 : 0) - (p->flags & PKT_INNER_TAG ? 4 : 0);
+}
+
 // workers
 
 // Starts a packet on an owned chain.

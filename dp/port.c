@@ -139,15 +139,15 @@ void port_forget_learned(struct port *p)
 static int port_steps_build(const struct port *p, struct snap_port *sp, struct err *e)
 {
 	(void)e;
-	snap_step_in(sp, STAGE_CLASSIFY, "frame", port_classify, NULL);
+	snap_step_in(sp, STAGE_CLASSIFY, STEP_READS_L2, "frame", port_classify, NULL);
 	if (p->conf.type == PORT_UPLINK)
 		sp->flags |= SNAP_UPLINK;
 	if (p->conf.has_mac && p->conf.type != PORT_UPLINK) {
 		sp->flags |= SNAP_OWN_MAC;
 		memcpy(sp->mac, p->conf.mac, sizeof(sp->mac));
-		snap_step_in(sp, STAGE_POLICY_IN, "source address", port_in_own_mac, NULL);
+		snap_step_in(sp, STAGE_POLICY_IN, STEP_READS_L2, "source address", port_in_own_mac, NULL);
 	}
-	snap_step_out(sp, STAGE_POLICY_OUT, "mtu", port_out_mtu, NULL);
+	snap_step_out(sp, STAGE_POLICY_OUT, STEP_READS_L2, "mtu", port_out_mtu, NULL);
 	return 0;
 }
 

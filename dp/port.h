@@ -84,7 +84,8 @@ struct rxq {
 	uint16_t port_index;
 	uint16_t id;     // queue pair
 	uint16_t worker; // index of its owner; writer: control
-	void *drv;       // driver's queue
+	struct flow_table *flows;
+	void *drv; // driver's queue
 };
 
 // One transmit queue, entered by try (txq.h).

@@ -16,13 +16,6 @@ static bool is_bridge_reserved(const uint8_t *mac)
 	return mac[0] == 0x01 && memcmp(mac, prefix, sizeof(prefix)) == 0 && mac[5] < 0x10;
 }
 
-// What the MTU bounds: tags do not count.
-static uint32_t payload_bytes(const struct pkt *p)
-{
-	return p->len - RTE_ETHER_HDR_LEN - (p->flags & PKT_TAGGED ? RTE_VLAN_HLEN : 0) -
-	       (p->flags & PKT_INNER_TAG ? RTE_VLAN_HLEN : 0);
-}
-
 enum drop port_classify(struct walk *k, struct pkt *p, const void *arg)
 {
 	const struct rte_ether_addr *source = (const struct rte_ether_addr *)(p->data + RTE_ETHER_ADDR_LEN);
@@ -32,7 +25,7 @@ enum drop port_classify(struct walk *k, struct pkt *p, const void *arg)
 		return DROP_SOURCE_MAC;
 	if (unlikely(is_bridge_reserved(p->data)))
 		return DROP_BRIDGE_RESERVED;
-	if (unlikely(payload_bytes(p) > k->in->max_payload))
+	if (unlikely(pkt_payload(p) > k->in->max_payload))
 		return DROP_OVERSIZE;
 	return DROP_NONE;
 }
@@ -48,8 +41,10 @@ enum drop port_in_own_mac(struct walk *k, struct pkt *p, const void *arg)
 enum drop port_out_mtu(struct walk *k, const struct pkt *p, const struct snap_port *dst, struct dest *d,
 		       const void *arg)
 {
-	(void)k;
 	(void)d;
 	(void)arg;
-	return likely(payload_bytes(p) <= dst->max_payload) ? DROP_NONE : DROP_MTU_EXCEEDED;
+	if (likely(pkt_payload(p) <= dst->max_payload))
+		return DROP_NONE;
+	k->per_packet = true;
+	return DROP_MTU_EXCEEDED;
 }

@@ -7,11 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <rte_random.h>
+
 #include "ctrl/api/conf.h"
 #include "ctrl/api/err.h"
 #include "ctrl/api/event.h"
 #include "ctrl/api/jobs.h"
 #include "ctrl/api/timer.h"
+#include "flow.h"
+#include "flow_budget.h"
 #include "snap.h"
 #include "switch.h"
 #include "txq.h"
@@ -39,6 +43,8 @@ static void port_free(struct port *p)
 {
 	for (uint16_t q = 0; p->txqs != NULL && q < p->conf.n_queues; q++)
 		txq_fini(&p->txqs[q]);
+	for (uint16_t q = 0; q < p->conf.n_queues; q++)
+		flow_destroy(p->rxqs[q].flows);
 	for (uint16_t w = 0; w <= MAX_WORKERS; w++)
 		free(p->counters[w]);
 	free(p->txqs);
@@ -88,7 +94,8 @@ static int queues_create(struct port *p, struct err *e)
 					  .port_index = p->index,
 					  .id = q,
 					  .worker = workers_n() > 0 ? (p->index + q) % workers_n() : 0};
-		if (txq_init(&p->txqs[q], q, e) < 0)
+		p->rxqs[q].flows = flow_create(flow_budget(), rte_rand());
+		if (p->rxqs[q].flows == NULL || txq_init(&p->txqs[q], q, e) < 0)
 			return -ENOMEM;
 	}
 	return 0;

@@ -73,14 +73,17 @@ static struct step *step_insert(struct step *steps, uint8_t *n, enum stage s)
 	return &steps[at];
 }
 
-void snap_step_in(struct snap_port *sp, enum stage s, const char *name, step_in_fn fn, const void *arg)
+void snap_step_in(struct snap_port *sp, enum stage s, uint8_t reads, const char *name, step_in_fn fn, const void *arg)
 {
 	*step_insert(sp->in, &sp->n_in, s) = (struct step){.in = fn, .arg = arg, .name = name, .stage = s};
+	sp->reads_in |= reads;
 }
 
-void snap_step_out(struct snap_port *sp, enum stage s, const char *name, step_out_fn fn, const void *arg)
+void snap_step_out(struct snap_port *sp, enum stage s, uint8_t reads, const char *name, step_out_fn fn,
+		   const void *arg)
 {
 	*step_insert(sp->out, &sp->n_out, s) = (struct step){.out = fn, .arg = arg, .name = name, .stage = s};
+	sp->reads_out |= reads;
 }
 
 static bool is_shown(const struct port *p)
@@ -88,7 +91,7 @@ static bool is_shown(const struct port *p)
 	return p != NULL && !p->leaving;
 }
 
-static const struct snap_port *port_build(struct port *p, struct err *e)
+static const struct snap_port *port_build(struct port *p, uint32_t epoch, struct err *e)
 {
 	struct snap_port *sp = make(sizeof(*sp) + sizeof(p->vlan.allowed));
 
@@ -99,6 +102,7 @@ static const struct snap_port *port_build(struct port *p, struct err *e)
 	sp->index = p->index;
 	sp->sw = p->switch_index;
 	sp->n_txqs = p->conf.n_queues;
+	sp->version = epoch;
 	sp->max_payload = p->conf.mtu;
 	sp->driver = p->driver;
 	sp->live = &p->live;
@@ -123,7 +127,7 @@ static int ports_build(struct snap *s, struct err *e)
 
 		if (!is_shown(p))
 			continue;
-		ports[i] = p->dirty || p->part == NULL ? port_build(p, e) : p->part;
+		ports[i] = p->dirty || p->part == NULL ? port_build(p, s->epoch, e) : p->part;
 		if (ports[i] == NULL)
 			return -ENOMEM;
 		s->n_ports = i + 1;
@@ -169,7 +173,7 @@ static void flood_fill(struct switch_part *part, const uint16_t *n_vid, uint16_t
 	part->sw.by_vid = part->by_vid;
 }
 
-static const struct snap_switch *switch_build(struct vswitch *vs, struct err *e)
+static const struct snap_switch *switch_build(struct vswitch *vs, const struct snap *s, struct err *e)
 {
 	uint16_t n_vid[VLANS] = {0}, n_every = 0;
 	size_t n = 2 * sizeof(struct snap_flood);
@@ -192,6 +196,10 @@ static const struct snap_switch *switch_build(struct vswitch *vs, struct err *e)
 		return NULL;
 	}
 	part->sw.index = vs->index;
+	part->sw.version = s->epoch;
+	for (uint16_t i = 0; i < s->n_ports; i++)
+		if (s->ports[i] != NULL && s->ports[i]->sw == vs->index)
+			part->sw.reads_out |= s->ports[i]->reads_out;
 	part->sw.fdb = vs->fdb;
 	snprintf(part->sw.name, sizeof(part->sw.name), "%s", vs->name);
 	flood_fill(part, n_vid, n_every, vs->index);
@@ -217,7 +225,7 @@ static int switches_build(struct snap *s, struct err *e)
 
 		if (vs == NULL || vs->leaving)
 			continue;
-		list[i] = dirty[i] || vs->part == NULL ? switch_build(vs, e) : vs->part;
+		list[i] = dirty[i] || vs->part == NULL ? switch_build(vs, s, e) : vs->part;
 		if (list[i] == NULL)
 			return -ENOMEM;
 		s->n_switches = i + 1;

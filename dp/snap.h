@@ -22,8 +22,10 @@ struct snap_port { // const for workers
 	uint16_t sw;    // index of the switch
 	uint16_t flags; // enum snap_port_flags
 	uint16_t n_txqs;
+	uint32_t version; // changes with each rebuilding
 	uint32_t max_payload; // the MTU: bytes behind the Ethernet header and the tags
 	uint8_t n_in, n_out;
+	uint8_t reads_in, reads_out; // enum step_reads: union over the steps
 	uint8_t mac[6];
 	uint16_t vid;                 // of untagged frames
 	const uint64_t *vlan_allowed; // trunk: 64 words; NULL = every VLAN
@@ -48,6 +50,8 @@ struct snap_flood { // ports that may be members; the egress half decides
 
 struct snap_switch {
 	uint16_t index;
+	uint8_t reads_out; // union over the ports
+	uint32_t version;
 	struct fdb *fdb;
 	const struct snap_flood *every_vlan;    // trunks and uplinks
 	const struct snap_flood *const *by_vid; // 4096 entries: access and untagged ports, NULL = none

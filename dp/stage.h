@@ -36,6 +36,10 @@ enum stage {            // the order of the walk (semantics: the path of a packe
 
 const char *stage_name(enum stage s);
 
+// What a step reads of a packet, besides its port, Ethernet header, tags, VLAN and (as a bound) its length: packets that
+// differ in nothing that is read may share a flow. A step that reads more in some case sets walk.per_packet then.
+enum step_reads { STEP_READS_L2 = 0, STEP_READS_L3 = 1, STEP_READS_L4 = 2 };
+
 typedef enum drop (*step_in_fn)(struct walk *k, struct pkt *p, const void *arg);
 // `dst` is the candidate, `d` how the frame would leave to it (tag), which the step may set.
 typedef enum drop (*step_out_fn)(struct walk *k, const struct pkt *p, const struct snap_port *dst,
@@ -60,5 +64,6 @@ struct snap_feature {
 
 extern const struct snap_feature *const snap_features[]; // NULL-terminated
 
-void snap_step_in(struct snap_port *sp, enum stage s, const char *name, step_in_fn fn, const void *arg);
-void snap_step_out(struct snap_port *sp, enum stage s, const char *name, step_out_fn fn, const void *arg);
+void snap_step_in(struct snap_port *sp, enum stage s, uint8_t reads, const char *name, step_in_fn fn, const void *arg);
+void snap_step_out(struct snap_port *sp, enum stage s, uint8_t reads, const char *name, step_out_fn fn,
+		   const void *arg);

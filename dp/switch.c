@@ -12,6 +12,7 @@
 #include "ctrl/api/err.h"
 #include "ctrl/api/timer.h"
 #include "switch_kind.h"
+#include "worker.h"
 
 #define AGE_SLICES    10 // the whole table once in so many seconds
 #define AGE_PERIOD_US 10000
@@ -42,10 +43,15 @@ uint16_t switches_n(void)
 	return n;
 }
 
-// A small slice per tick, so that ageing never holds the control thread.
+// A small slice per tick, so that ageing never holds the control thread. By a worker's clock, which stamps what is
+// learned; without workers nothing is.
 static void age_tick(void *arg)
 {
-	uint32_t now_s = time_ns() / 1000000000;
+	const struct worker *w = worker_at(0);
+
+	if (w == NULL)
+		return;
+	uint32_t now_s = __atomic_load_n(&w->now_s, __ATOMIC_RELAXED);
 
 	(void)arg;
 	for (uint16_t i = 0; i < MAX_SWITCHES; i++)

@@ -160,15 +160,22 @@ static void walk_rows(struct request *rq, const struct snap *s, const struct tra
 static void outcome_rows(struct request *rq, const struct snap *s, const struct trace *t, enum drop drop)
 {
 	char text[96];
+	uint32_t n_out = 0, n_down = 0;
 
 	for (uint32_t i = 0; drop == DROP_NONE && i < t->n; i++) {
 		const struct trace_note *n = &t->notes[i];
 
-		if (n->stage != STAGE_TRANSMIT || n->drop != DROP_NONE)
+		if (n->stage != STAGE_TRANSMIT)
+			continue;
+		n_out += n->drop == DROP_NONE;
+		n_down += n->drop != DROP_NONE;
+		if (n->drop != DROP_NONE)
 			continue;
 		note_text(n, NULL, text, sizeof(text));
 		row(rq, "outcome", "deliver", s->ports[n->port]->name, "deliver", text);
 	}
+	if (drop == DROP_NONE && n_out == 0)
+		drop = n_down == 1 ? DROP_PORT_DOWN : DROP_NO_DESTINATION;
 	if (drop != DROP_NONE)
 		row(rq, "outcome", "drop", NULL, "drop", drop_name(drop));
 	if (t->n_left_out > 0) {

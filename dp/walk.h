@@ -50,6 +50,12 @@ struct walk {
 	const struct snap_port *in;
 	struct trace *trace; // NULL on the packet path
 	struct plan plan;
+	// What the decision rests on in the FDB, for a flow to check.
+	uint64_t dst_key; // of the entry that was found, 0 = none
+	struct fdb_ref dst_ref;
+	bool missed;	 // an address was looked up in vain
+	bool per_packet; // a step looked at more than what flows are told apart by
+	uint32_t news; // of the FDB, before that
 };
 
 // Decides: fills k->plan. k->w, snap, trace are set by the caller; p is parsed.
@@ -57,6 +63,12 @@ void walk_packet(struct walk *k, struct pkt *p);
 
 // The egress half for one candidate; DROP_NONE = `d` is how it leaves.
 enum drop walk_out(struct walk *k, const struct pkt *p, uint16_t port, struct dest *d);
+
+// Whether the port can take frames at this moment.
+static inline bool walk_is_up(const struct snap_port *dst)
+{
+	return atomic_load_explicit(&dst->live->up, memory_order_relaxed);
+}
 
 // Calls fn for every flood candidate of the packet's VLAN.
 void walk_flood(struct walk *k, const struct pkt *p,

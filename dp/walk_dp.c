@@ -67,10 +67,9 @@ enum drop walk_out(struct walk *k, const struct pkt *p, uint16_t port, struct de
 		if (unlikely(drop != DROP_NONE))
 			return drop;
 	}
-	if (unlikely(!atomic_load_explicit(&dst->live->up, memory_order_relaxed)))
-		drop = DROP_PORT_DOWN;
-	note(k, STAGE_TRANSMIT, "port", port, drop, d, p->vid);
-	return drop;
+	// Whether it is up at this moment is seen when the plan is carried out.
+	note(k, STAGE_TRANSMIT, "port", port, walk_is_up(dst) ? DROP_NONE : DROP_PORT_DOWN, d, p->vid);
+	return DROP_NONE;
 }
 
 static void flood_list(struct walk *k, const struct pkt *p, const struct snap_flood *list,
@@ -114,18 +113,31 @@ static void add_dest(struct walk *k, const struct pkt *p, uint16_t port, void *a
 		plan->flood = true;
 }
 
+static uint16_t lookup_key(struct walk *k, uint64_t key)
+{
+	uint16_t port = fdb_lookup_ref(k->sw->fdb, key, &k->dst_ref);
+
+	// An entry may outlive its port for a moment.
+	if (port >= k->snap->n_ports || k->snap->ports[port] == NULL)
+		return FDB_NO_PORT;
+	k->dst_key = key;
+	return port;
+}
+
 // Which port the address is known on, in the packet's VLAN or as the own address of a trunk that has this VLAN.
 static uint16_t lookup(struct walk *k, const struct pkt *p)
 {
-	uint16_t port = fdb_lookup(k->sw->fdb, fdb_key(p->data, p->vid));
+	k->news = fdb_news(k->sw->fdb);
+	uint16_t port = lookup_key(k, fdb_key(p->data, p->vid));
 
-	if (port == FDB_NO_PORT) {
-		port = fdb_lookup(k->sw->fdb, fdb_key(p->data, FDB_ANY_FID));
-		if (port < k->snap->n_ports && k->snap->ports[port] != NULL &&
-		    !snap_port_has_vlan(k->snap->ports[port], p->vid))
-			return FDB_NO_PORT;
-	}
-	return port < k->snap->n_ports && k->snap->ports[port] != NULL ? port : FDB_NO_PORT;
+	if (likely(port != FDB_NO_PORT))
+		return port;
+	k->missed = true;
+	port = lookup_key(k, fdb_key(p->data, FDB_ANY_FID));
+	if (port == FDB_NO_PORT || snap_port_has_vlan(k->snap->ports[port], p->vid))
+		return port;
+	k->dst_key = 0;
+	return FDB_NO_PORT;
 }
 
 // A known destination that policy forbids is dropped, never flooded.
@@ -153,6 +165,8 @@ void walk_packet(struct walk *k, struct pkt *p)
 	plan->n_dests = 0;
 	plan->flood = false;
 	plan->learn = false;
+	k->dst_key = 0;
+	k->missed = k->per_packet = false;
 	plan->drop = ingress(k, p);
 	if (unlikely(plan->drop != DROP_NONE))
 		return;

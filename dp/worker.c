@@ -17,6 +17,7 @@
 #include <rte_rcu_qsbr.h>
 
 #include "ctrl/api/err.h"
+#include "flow_budget.h"
 #include "pool.h"
 
 #define IDLE_ROUNDS_BEFORE_NAP 20000
@@ -60,6 +61,7 @@ static void poll_until_stopped(struct worker *w)
 
 	while (!atomic_load_explicit(&w->stop, memory_order_relaxed)) {
 		w->snap = snap_now();
+		w->now_tsc = last;
 		uint32_t moved = worker_round(w);
 		uint64_t now = rte_rdtsc();
 
@@ -114,6 +116,8 @@ static struct worker *worker_create(uint16_t index, int core)
 	w->pool = pool_shared();
 	w->now_s = now.tv_sec;
 	w->hash_seed = rte_rand();
+	w->hz = rte_get_tsc_hz();
+	w->flows_on = flow_budget() > 0;
 	return w;
 }
 

@@ -32,6 +32,8 @@ struct worker {
 	struct rte_mempool *pool;
 	const struct snap *snap; // this round's
 	uint32_t now_s;          // seconds of CLOCK_MONOTONIC, for ageing
+	uint64_t now_tsc, hz;    // of this round
+	bool flows_on;           // compile and use flows; else every packet takes the walk
 	uint32_t hash_seed;
 	struct worker_counters n;
 	struct walk walk;
@@ -51,8 +53,12 @@ struct worker {
 // One round over the worker's receive queues. Returns packets moved.
 uint32_t worker_round(struct worker *w);
 
-// A burst from one queue: parse, walk, run, deliver, free.
-void worker_burst(struct worker *w, const struct snap_port *in, struct pkt *pkts, uint16_t n);
+// A burst from one queue: parse, find flows or walk, deliver, free.
+void worker_burst(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n);
+// For flow tables, within a burst. worker_walk() decides by the walk (w->walk.plan), learns and carries it out;
+// worker_run() carries out a plan for a packet whose source is known.
+void worker_walk(struct worker *w, struct pkt *p);
+void worker_run(struct worker *w, struct pkt *p, const struct plan *plan);
 
 static inline struct port_counters *worker_counters(const struct worker *w, const struct snap_port *sp)
 {

@@ -9,6 +9,7 @@
 #include <rte_cycles.h>
 #include <rte_prefetch.h>
 
+#include "flow.h"
 #include "parse.h"
 #include "snap.h"
 #include "txq.h"
@@ -89,40 +90,65 @@ static void flood_one(struct walk *k, const struct pkt *p, uint16_t port, void *
 	struct flood_run *f = arg;
 	struct dest d;
 
-	if (walk_out(k, p, port, &d) != DROP_NONE)
+	if (!walk_is_up(k->snap->ports[port]) || walk_out(k, p, port, &d) != DROP_NONE)
 		return;
 	f->n++;
 	deliver(k->w, (struct pkt *)p, &d);
 }
 
-static void run_plan(struct worker *w, const struct snap_port *in, struct pkt *p)
+static void run_flood(struct worker *w, struct port_counters *n, struct pkt *p)
 {
-	struct walk *k = &w->walk;
-	struct plan *plan = &k->plan;
-	struct port_counters *n = worker_counters(w, in);
+	struct flood_run f = {0};
 
-	if (plan->learn)
-		fdb_learn(k->sw->fdb, plan->learn_key, p->src, w->now_s);
+	walk_flood(&w->walk, p, flood_one, &f);
+	if (f.n == 0)
+		n->dropped[DROP_NO_DESTINATION]++;
+	else
+		n->made += f.n - 1;
+}
+
+// Destinations that are down at this moment take nothing: one that is known is missed, of several the others do.
+static void run_dests(struct worker *w, struct port_counters *n, struct pkt *p, const struct plan *plan)
+{
+	uint32_t n_up = 0;
+
+	for (uint8_t i = 0; i < plan->n_dests; i++) {
+		if (unlikely(!walk_is_up(w->snap->ports[plan->dests[i].port])))
+			continue;
+		deliver(w, p, &plan->dests[i]);
+		n_up++;
+	}
+	if (likely(n_up > 0))
+		n->made += n_up - 1;
+	else
+		n->dropped[plan->n_dests == 1 ? DROP_PORT_DOWN : DROP_NO_DESTINATION]++;
+}
+
+void worker_run(struct worker *w, struct pkt *p, const struct plan *plan)
+{
+	struct port_counters *n = worker_counters(w, w->walk.in);
+
 	if (unlikely(plan->drop != DROP_NONE)) {
 		n->dropped[plan->drop]++;
 		return;
 	}
 	// Held while destinations are still being added, so that a flush in between takes nothing away.
 	p->n_users = 1;
-	if (plan->flood) {
-		struct flood_run f = {0};
-
-		walk_flood(k, p, flood_one, &f);
-		if (f.n == 0)
-			n->dropped[DROP_NO_DESTINATION]++;
-		else
-			n->made += f.n - 1;
-	} else {
-		for (uint8_t i = 0; i < plan->n_dests; i++)
-			deliver(w, p, &plan->dests[i]);
-		n->made += plan->n_dests - 1;
-	}
+	if (plan->flood)
+		run_flood(w, n, p);
+	else
+		run_dests(w, n, p, plan);
 	p->n_users--;
+}
+
+void worker_walk(struct worker *w, struct pkt *p)
+{
+	struct walk *k = &w->walk;
+
+	walk_packet(k, p);
+	if (k->plan.learn)
+		fdb_learn(k->sw->fdb, k->plan.learn_key, p->src, w->now_s);
+	worker_run(w, p, &k->plan);
 }
 
 // Chains that begin with a short buffer are made to hold the headers in one piece.
@@ -133,10 +159,12 @@ static enum drop pull_and_parse(struct pkt *p)
 	return parse(p);
 }
 
-void worker_burst(struct worker *w, const struct snap_port *in, struct pkt *pkts, uint16_t n)
+void worker_burst(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n)
 {
+	const struct snap_port *in = w->snap->ports[q->port_index];
 	struct port_counters *count = worker_counters(w, in);
 	struct rte_mbuf *done[PKT_BURST];
+	uint8_t drops[PKT_BURST] = {0};
 	uint32_t n_done = 0;
 
 	w->walk.w = w;
@@ -146,18 +174,13 @@ void worker_burst(struct worker *w, const struct snap_port *in, struct pkt *pkts
 	for (uint16_t i = 0; i < n; i++)
 		rte_prefetch0(pkts[i].data);
 	for (uint16_t i = 0; i < n; i++) {
-		struct pkt *p = &pkts[i];
-		enum drop drop = pull_and_parse(p);
-
-		count->rx_bytes += p->len;
-		if (unlikely(drop != DROP_NONE)) {
-			count->dropped[drop]++;
-			continue;
-		}
-		walk_packet(&w->walk, p);
-		run_plan(w, in, p);
+		drops[i] = pull_and_parse(&pkts[i]);
+		count->rx_bytes += pkts[i].len;
+		if (unlikely(drops[i] != DROP_NONE))
+			count->dropped[drops[i]]++;
 	}
 	count->rx_packets += n;
+	flow_burst(w, q, pkts, drops, n);
 	flush(w);
 	for (uint16_t i = 0; i < n; i++)
 		if (pkts[i].m != NULL)
@@ -177,7 +200,7 @@ uint32_t worker_round(struct worker *w)
 
 		if (n == 0)
 			continue;
-		worker_burst(w, in, w->pkts, n);
+		worker_burst(w, q, w->pkts, n);
 		if (in->driver->rx_done != NULL)
 			in->driver->rx_done(w, q, w->pkts, n);
 		moved += n;

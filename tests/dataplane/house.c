@@ -86,6 +86,8 @@ static void house_start(uint16_t n_workers)
 	memset(w, 0, sizeof(*w));
 	w->pool = pool_shared();
 	w->hash_seed = 1;
+	w->hz = 1000000000;
+	w->flows_on = true;
 	pool_size = rte_mempool_avail_count(w->pool);
 }
 
@@ -269,9 +271,10 @@ struct frame *cut(const struct frame *f, size_t len)
 	return from_bytes(f->bytes, len);
 }
 
-static void rounds(void)
+void house_rounds(void)
 {
 	w->snap = snap_now();
+	w->now_tsc += w->hz; // the bucket of control protocols is full again
 	while (worker_round(w) > 0)
 		;
 }
@@ -280,9 +283,9 @@ void inject_many(const char *name, const struct frame *f, int n)
 {
 	last = *f;
 	for (int i = 0; i < n; i++)
-		ring_send(name, f);
+		ring_queue(name, f);
 	if (workers_n() == 0)
-		rounds();
+		house_rounds();
 }
 
 void inject(const char *name, const struct frame *f)
@@ -381,4 +384,31 @@ void house_teardown(void)
 	while (!no_ports_left())
 		loop_turn();
 	ck_assert_uint_eq(rte_mempool_avail_count(w->pool), pool_size);
+}
+
+void house_flows(bool on)
+{
+	w->flows_on = on;
+}
+
+void house_seconds(uint32_t n)
+{
+	w->now_s += n;
+	for (uint16_t i = 0; i < switches_n(); i++)
+		if (switch_at(i) != NULL)
+			fdb_age(switch_at(i)->fdb, fdb_n_buckets(switch_at(i)->fdb), w->now_s, FDB_AGE_DEFAULT_S);
+}
+
+static bool all_open(void)
+{
+	for (uint16_t i = 0; i < MAX_PORTS; i++)
+		if (port_at(i) != NULL && !port_at(i)->leaving && (!port_at(i)->open || port_at(i)->state != PORT_UP))
+			return false;
+	return engine_is_idle();
+}
+
+void house_settle(void)
+{
+	while (!all_open())
+		loop_turn();
 }

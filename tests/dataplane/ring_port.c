@@ -211,7 +211,7 @@ void ring_register(void)
 
 // The test's side
 
-void ring_send(const char *port, const struct frame *f)
+void ring_queue(const char *port, const struct frame *f)
 {
 	struct ring *r = ring_of(port);
 

@@ -4,4 +4,3 @@
 #include "house.h"
 
 void ring_register(void);
-void ring_send(const char *port, const struct frame *f);

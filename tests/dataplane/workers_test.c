@@ -25,7 +25,7 @@ static void send_next(struct sender *s)
 	uint32_t seq = ++s->sent;
 
 	memcpy(f->bytes + 20, &seq, sizeof(seq));
-	ring_send(s->name, f);
+	ring_queue(s->name, f);
 }
 
 static void take_all(void)

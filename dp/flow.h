@@ -1,0 +1,73 @@
+// Compiled flows: what the walk decided for packets that look alike, kept per receive queue.
+//
+// A table belongs to its receive queue; the queue's worker is its only writer and the table moves with the queue.
+// A packet that matches costs one line of the index and one line of the flow; the plan that it carries out is the one
+// the walk made. Nothing flushes a table: a flow remembers the versions of the snapshot's parts and the FDB entries it
+// rests on, compares one number (the snapshot's epoch) per packet, and looks closer only when that has changed.
+//
+// Kinds that no flow decides: control protocols (flow_is_control), packets that are longer than a destination of the
+// flow takes, and from the L3 shape on fragments, IP options and headers beyond the private bytes.
+//
+// Growth: the memory of a table's largest size is reserved as addresses only; the control thread gives a table four times
+// as many flows when it is three quarters full (flow_grow_due), with a larger index that the worker moves to bit by bit.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "walk.h"
+
+#define FLOW_FIRST   64	     // flows of a new table
+#define FLOW_MAX_DEPS 10	     // parts of the snapshot that one flow rests on
+#define FLOW_IDLE_S  10	     // unused for so long: given back
+#define FLOW_CONTROL_PPS   20000 // control protocols per port
+#define FLOW_CONTROL_BURST 2048
+
+struct err;
+struct flow_table;
+
+// Shape of a key: which fields tell packets apart. Decided by what the steps on the way read.
+enum flow_shape { FLOW_L2, FLOW_L3, FLOW_L4 };
+
+struct flow_stats { // writer: the queue's worker; control: r
+	uint64_t hits, misses, rechecked, rewalked, inserted, evicted, expired, no_room;
+};
+
+// A flow as it is shown.
+struct flow_view {
+	enum flow_shape shape;
+	bool again; // only says that packets must be looked up once more, with their ports
+	uint8_t dst[6], src[6];
+	uint16_t ether_type, tci, vid;
+	bool tagged;
+	uint8_t ip_version, proto;
+	uint8_t ip_src[16], ip_dst[16];
+	uint16_t sport, dport;
+	struct plan plan;
+	uint64_t packets, bytes;
+};
+
+// control thread
+
+// `max` flows at most (rounded down to FLOW_FIRST * 4^n). NULL without memory.
+struct flow_table *flow_create(uint32_t max, uint32_t seed);
+void flow_destroy(struct flow_table *t); // workers have passed; accepts NULL
+uint32_t flow_size(const struct flow_table *t);	 // flows it has room for
+uint32_t flow_count(const struct flow_table *t); // flows it holds; racy by a few
+// The worker asks for more room. Gives it; -ENOMEM or -ENOSPC (at its largest) otherwise.
+bool flow_grow_due(const struct flow_table *t);
+int flow_grow(struct flow_table *t);
+void flow_tidy(struct flow_table *t); // frees an index that the worker has left
+void flow_stats(const struct flow_table *t, struct flow_stats *out);
+// Reads the next flow from *at (0 = first) on, while the worker goes on. False at the end.
+bool flow_next(const struct flow_table *t, uint32_t *at, struct flow_view *out);
+
+// workers
+
+// Handles a burst of parsed packets that are not dropped yet (drops[i] == DROP_NONE). In order.
+void flow_burst(struct worker *w, struct rxq *q, struct pkt *pkts, const uint8_t *drops, uint16_t n);
+// Gives back a few idle flows; once per burst or idle round.
+void flow_sweep(struct flow_table *t, uint32_t now_s, uint32_t n);
+
+// ARP, ND, DHCP, IGMP, MLD, ICMP errors, 01-80-C2-00-00-0x.
+bool flow_is_control(const struct pkt *p);

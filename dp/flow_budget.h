@@ -1,0 +1,8 @@
+// How many flows there may be: in sum, and for one port. Control thread.
+#pragma once
+
+#include <stdint.h>
+
+// Set once at start, before the first port. 0 = no flows: every packet takes the walk.
+void flow_budget_set(uint32_t max);
+uint32_t flow_budget(void);

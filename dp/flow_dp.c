@@ -1,0 +1,586 @@
+// Flow tables, the workers' side: keys, lookup, checking, compiling, giving back.
+//
+// Two passes over a burst: first every key is built and its line of the index fetched, then the packets are handled
+// in order, so that no line is waited for and no packet overtakes another.
+#include "flow_priv.h"
+
+#include <netinet/in.h>
+#include <string.h>
+
+#include <immintrin.h>
+#include <rte_branch_prediction.h>
+#include <rte_cycles.h>
+#include <rte_ether.h>
+#include <rte_prefetch.h>
+
+#include "mix.h"
+#include "worker.h"
+
+#define ESCAPE_L3 (PKT_FRAG | PKT_IP_OPTIONS | PKT_BEYOND_HEAD | PKT_L4_UNKNOWN)
+#define MOVE_BUCKETS 16 // of an index that is being left, per burst
+
+// Keys
+
+static uint64_t load64(const uint8_t *p)
+{
+	uint64_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+static uint32_t load32(const uint8_t *p)
+{
+	uint32_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+static void key_l2(const struct pkt *p, struct flow_key *k)
+{
+	uint8_t flags = p->flags & (PKT_TAGGED | PKT_INNER_TAG | PKT_STAG);
+
+	k->w[0] = load64(p->data);
+	k->w[1] = load32(p->data + 8) | (uint64_t)p->ether_type << 32 | (uint64_t)p->tci << 48;
+	k->w[2] = (uint64_t)flags << 8;
+	k->w[3] = k->w[4] = k->w[5] = k->tail = 0;
+}
+
+// L3: addresses and protocol, L4: ports too, where they are. Packets without them keep the L2 part.
+static void key_widen(const struct pkt *p, enum flow_shape shape, struct flow_key *k)
+{
+	const uint8_t *l3 = p->data + p->l3_off;
+
+	k->w[2] |= (uint64_t)shape | (uint64_t)p->ip_proto << 16 | (uint64_t)p->ip_version << 24;
+	if (p->ip_version == 4) {
+		k->w[3] = load64(l3 + 12);
+	} else if (p->ip_version == 6) {
+		k->w[3] = load64(l3 + 8);
+		k->w[4] = load64(l3 + 16);
+		k->w[5] = load64(l3 + 24);
+		k->tail = load64(l3 + 32);
+	}
+	if (shape == FLOW_L4 && p->l4_off != 0 && !(p->flags & (PKT_FRAG | PKT_L4_UNKNOWN)))
+		k->w[2] |= (uint64_t)load32(p->data + p->l4_off) << 32;
+}
+
+static void key_build(const struct pkt *p, enum flow_shape shape, struct flow_key *k)
+{
+	key_l2(p, k);
+	if (shape != FLOW_L2)
+		key_widen(p, shape, k);
+}
+
+static uint32_t key_hash(const struct flow_table *t, const struct flow_key *k)
+{
+	uint64_t h = mix(k->w[0] ^ t->seed, k->w[1] ^ 0x9e3779b97f4a7c15);
+
+	h = mix(h ^ k->w[2], t->seed ^ k->w[3]);
+	if (k->w[4] | k->w[5] | k->tail)
+		h = mix(h ^ k->w[4], t->seed ^ mix(k->w[5] ^ t->seed, k->tail ^ 0xbf58476d1ce4e5b9));
+	return h ^ h >> 32;
+}
+
+static bool key_equal(const uint64_t a[KEY_WORDS], const struct flow_key *k)
+{
+	__m256i x = _mm256_xor_si256(_mm256_loadu_si256((const void *)a), _mm256_loadu_si256((const void *)k->w));
+	__m128i y = _mm_xor_si128(_mm_loadu_si128((const void *)(a + 4)), _mm_loadu_si128((const void *)(k->w + 4)));
+
+	return _mm256_testz_si256(x, x) & _mm_testz_si128(y, y);
+}
+
+// Index
+
+static struct flow_bucket *bucket_of(struct flow_index *x, uint32_t hash, int choice)
+{
+	uint32_t at = choice == 0 ? hash : (hash * 0x9e3779b1u) >> 3 ^ hash >> 16;
+
+	return &x->buckets[at & x->mask];
+}
+
+static uint32_t bucket_matches(const struct flow_bucket *b, uint32_t hash)
+{
+	__m256i same = _mm256_cmpeq_epi32(_mm256_load_si256((const void *)b->hash), _mm256_set1_epi32((int)hash));
+
+	return (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(same));
+}
+
+static uint32_t index_find(const struct flow_table *t, struct flow_index *x, uint32_t hash, const struct flow_key *k)
+{
+	for (int choice = 0; choice < 2; choice++) {
+		struct flow_bucket *b = bucket_of(x, hash, choice);
+
+		for (uint32_t m = bucket_matches(b, hash); m != 0; m &= m - 1) {
+			uint32_t number = b->number[__builtin_ctz(m)];
+
+			if (number != 0 && likely(key_equal(t->lines[number].key, k)) &&
+			    t->recs[number].key_tail == k->tail)
+				return number;
+		}
+	}
+	return 0;
+}
+
+static uint32_t find(const struct flow_table *t, uint32_t hash, const struct flow_key *k)
+{
+	uint32_t number = index_find(t, t->index, hash, k);
+
+	return number != 0 || likely(t->old == NULL) ? number : index_find(t, t->old, hash, k);
+}
+
+static int bucket_free_way(const struct flow_bucket *b, int *n_free)
+{
+	int way = -1;
+
+	*n_free = 0;
+	for (int i = 0; i < FLOW_WAYS; i++) {
+		if (b->number[i] == 0) {
+			way = i;
+			++*n_free;
+		}
+	}
+	return way;
+}
+
+static bool index_remove(struct flow_index *x, uint32_t hash, uint32_t number)
+{
+	for (int choice = 0; choice < 2; choice++) {
+		struct flow_bucket *b = bucket_of(x, hash, choice);
+
+		for (uint32_t m = bucket_matches(b, hash); m != 0; m &= m - 1) {
+			int way = __builtin_ctz(m);
+
+			if (b->number[way] == number) {
+				b->number[way] = 0;
+				b->hash[way] = 0;
+				return true;
+			}
+		}
+	}
+	return false;
+}
+
+// Flows
+
+static void counters_fold(struct flow_line *l, struct flow_rec *r)
+{
+	r->packets += l->packets;
+	r->bytes += l->bytes;
+	l->packets = l->bytes = 0;
+}
+
+// The reader on the control thread leaves a flow alone between these two.
+static void change_begin(struct flow_rec *r)
+{
+	atomic_store_explicit(&r->gen, r->gen + 1, memory_order_relaxed);
+	atomic_thread_fence(memory_order_release);
+}
+
+static void change_end(struct flow_rec *r)
+{
+	atomic_store_explicit(&r->gen, r->gen + 1, memory_order_release);
+}
+
+static void flow_remove(struct flow_table *t, uint32_t number)
+{
+	struct flow_rec *r = &t->recs[number];
+
+	if (!index_remove(t->index, r->hash, number) && t->old != NULL)
+		index_remove(t->old, r->hash, number);
+	change_begin(r);
+	r->used_s = 0;
+	r->hash = t->free;
+	change_end(r);
+	t->free = number;
+	atomic_store_explicit(&t->n, t->n - 1, memory_order_relaxed);
+}
+
+void flow_enter(struct flow_table *t, struct flow_index *x, uint32_t hash, uint32_t number)
+{
+	struct flow_bucket *b[2] = {bucket_of(x, hash, 0), bucket_of(x, hash, 1)};
+	int n[2], way[2] = {bucket_free_way(b[0], &n[0]), bucket_free_way(b[1], &n[1])};
+	int at = n[1] > n[0];
+
+	if (unlikely(way[at] < 0)) {
+		// Both are full: somebody goes.
+		t->stats.evicted++;
+		way[at] = hash >> 29;
+		flow_remove(t, b[at]->number[way[at]]);
+	}
+	b[at]->hash[way[at]] = hash;
+	b[at]->number[way[at]] = number;
+}
+
+static uint32_t number_take(struct flow_table *t)
+{
+	uint32_t number = t->free;
+
+	if (number != 0) {
+		t->free = t->recs[number].hash;
+		return number;
+	}
+	if (t->n_used >= atomic_load_explicit(&t->size, memory_order_acquire))
+		return 0;
+	__atomic_store_n(&t->n_used, t->n_used + 1, __ATOMIC_RELEASE);
+	return t->n_used;
+}
+
+void flow_sweep(struct flow_table *t, uint32_t now_s, uint32_t n)
+{
+	for (uint32_t i = 0; i < n && t->n_used > 0; i++) {
+		t->hand = t->hand % t->n_used + 1;
+		struct flow_rec *r = &t->recs[t->hand];
+
+		if (r->used_s != 0 && now_s - r->used_s > FLOW_IDLE_S) {
+			flow_remove(t, t->hand);
+			t->stats.expired++;
+		}
+	}
+}
+
+// Takes the larger index that the control thread has made, and moves to it a few buckets per burst.
+static void index_move(struct flow_table *t)
+{
+	if (t->old == NULL) {
+		struct flow_index *given = atomic_exchange(&t->given, NULL);
+
+		if (given == NULL)
+			return;
+		t->old = t->index;
+		t->old_at = 0;
+		t->index = given;
+	}
+	for (int i = 0; i < MOVE_BUCKETS && t->old_at <= t->old->mask; i++) {
+		struct flow_bucket *b = &t->old->buckets[t->old_at++];
+
+		for (int way = 0; way < FLOW_WAYS; way++) {
+			uint32_t number = b->number[way];
+
+			b->number[way] = 0;
+			if (number != 0)
+				flow_enter(t, t->index, b->hash[way], number);
+		}
+	}
+	if (t->old_at > t->old->mask) {
+		atomic_store(&t->left, t->old);
+		t->old = NULL;
+	}
+}
+
+// Compiling
+
+static enum flow_shape shape_of(uint8_t reads)
+{
+	return reads & STEP_READS_L4 ? FLOW_L4 : reads & STEP_READS_L3 ? FLOW_L3 : FLOW_L2;
+}
+
+static void dep_add(struct flow_rec *r, uint16_t port, uint32_t version)
+{
+	r->dep_port[r->n_deps] = port;
+	r->dep_version[r->n_deps++] = version;
+}
+
+// What the plan rests on. False: this decision cannot be kept.
+static bool rests_on(const struct walk *k, struct flow_rec *r, uint8_t *reads)
+{
+	const struct plan *plan = &k->plan;
+
+	*reads = k->in->reads_in;
+	r->n_deps = 0;
+	r->max_payload = k->in->max_payload;
+	dep_add(r, k->in->index, k->in->version);
+	if (plan->flood || k->dst_key == 0)
+		dep_add(r, NO_PORT, k->sw->version);
+	if (plan->flood) {
+		*reads |= k->sw->reads_out;
+		return true;
+	}
+	for (uint8_t i = 0; i < plan->n_dests; i++) {
+		const struct snap_port *dst = k->snap->ports[plan->dests[i].port];
+
+		if (r->n_deps == FLOW_MAX_DEPS)
+			return false;
+		dep_add(r, dst->index, dst->version);
+		r->max_payload = RTE_MIN(r->max_payload, dst->max_payload);
+		*reads |= dst->reads_out;
+	}
+	return true;
+}
+
+static bool source_ref(const struct walk *k, const struct pkt *p, struct flow_rec *r)
+{
+	r->src_key = k->plan.learn ? k->plan.learn_key : 0;
+	return r->src_key == 0 || fdb_lookup_ref(k->sw->fdb, r->src_key, &r->src_ref) == p->src;
+}
+
+static void flow_write(struct flow_table *t, uint32_t number, const struct walk *k, const struct flow_key *key,
+		       const struct flow_rec *from)
+{
+	struct flow_line *l = &t->lines[number];
+	struct flow_rec *r = &t->recs[number];
+
+	memcpy(l->key, key->w, sizeof(l->key));
+	l->epoch = k->snap->epoch;
+	r->key_tail = key->tail;
+	r->news = k->news;
+	r->src_ref = from->src_ref;
+	r->src_key = from->src_key;
+	r->dst_ref = k->dst_ref;
+	r->dst_key = k->dst_key;
+	r->missed = k->missed;
+	r->vid = from->vid;
+	r->escape = from->escape;
+	r->max_payload = from->max_payload;
+	r->n_deps = from->n_deps;
+	memcpy(r->dep_port, from->dep_port, sizeof(r->dep_port));
+	memcpy(r->dep_version, from->dep_version, sizeof(r->dep_version));
+	r->plan = k->plan;
+	r->plan.learn = false; // the reference to the source's entry does that
+}
+
+// A number for `key`, entered in the index: the one it has, or a new one. 0 = no room.
+static uint32_t flow_place(struct flow_table *t, const struct flow_key *key, uint32_t hash, uint32_t now_s)
+{
+	uint32_t number = find(t, hash, key);
+
+	if (number != 0)
+		return number;
+	number = number_take(t);
+	if (number == 0) {
+		t->stats.no_room++;
+		flow_sweep(t, now_s, FLOW_WAYS);
+		return 0;
+	}
+	struct flow_line *l = &t->lines[number];
+	struct flow_rec *r = &t->recs[number];
+
+	change_begin(r);
+	memcpy(l->key, key->w, sizeof(l->key));
+	l->packets = l->bytes = l->again = 0;
+	r->packets = r->bytes = 0;
+	r->key_tail = key->tail;
+	r->hash = hash;
+	r->used_s = now_s;
+	change_end(r);
+	flow_enter(t, t->index, hash, number);
+	atomic_store_explicit(&t->n, t->n + 1, memory_order_relaxed);
+	t->stats.inserted++;
+	return number;
+}
+
+static void place_again(struct flow_table *t, const struct walk *k, const struct pkt *p, enum flow_shape shape,
+			uint32_t now_s)
+{
+	struct flow_key key;
+
+	key_build(p, shape_of(k->in->reads_in), &key);
+	uint32_t number = flow_place(t, &key, key_hash(t, &key), now_s);
+
+	if (number != 0)
+		t->lines[number].again = shape;
+}
+
+// Keeps what the walk has decided, if it can be kept.
+static void flow_compile(struct worker *w, struct flow_table *t, const struct pkt *p)
+{
+	struct walk *k = &w->walk;
+	struct flow_rec r;
+	struct flow_key key;
+	uint8_t reads;
+
+	if (k->plan.drop != DROP_NONE || k->per_packet || !rests_on(k, &r, &reads) || !source_ref(k, p, &r))
+		return;
+	enum flow_shape shape = shape_of(reads);
+
+	r.vid = p->vid;
+	r.escape = shape == FLOW_L2 ? 0 : ESCAPE_L3;
+	if (p->flags & r.escape)
+		return;
+	if (shape != shape_of(k->in->reads_in))
+		place_again(t, k, p, shape, w->now_s);
+	key_build(p, shape, &key);
+	uint32_t number = flow_place(t, &key, key_hash(t, &key), w->now_s);
+
+	if (number == 0)
+		return;
+	change_begin(&t->recs[number]);
+	flow_write(t, number, k, &key, &r);
+	change_end(&t->recs[number]);
+}
+
+// Using
+
+static bool deps_hold(const struct snap *s, uint16_t sw, const struct flow_rec *r)
+{
+	for (uint8_t i = 0; i < r->n_deps; i++) {
+		uint16_t port = r->dep_port[i];
+
+		if (port == NO_PORT ? s->switches[sw]->version != r->dep_version[i]
+				    : port >= s->n_ports || s->ports[port] == NULL ||
+					  s->ports[port]->version != r->dep_version[i])
+			return false;
+	}
+	return true;
+}
+
+// Whether the flow still says what the walk would.
+static bool flow_holds(struct worker *w, struct flow_table *t, struct flow_line *l, struct flow_rec *r)
+{
+	const struct walk *k = &w->walk;
+	struct fdb *fdb = k->sw->fdb;
+
+	if (unlikely(l->epoch != (uint32_t)k->snap->epoch)) {
+		t->stats.rechecked++;
+		if (!deps_hold(k->snap, k->in->sw, r))
+			return false;
+		l->epoch = k->snap->epoch;
+	}
+	if (r->src_key != 0 && unlikely(!fdb_ref_seen(fdb, r->src_key, r->src_ref, w->now_s)))
+		return false;
+	if (r->dst_key != 0 && unlikely(!fdb_ref_holds(fdb, r->dst_key, r->dst_ref)))
+		return false;
+	return likely(!r->missed) || r->news == fdb_news(fdb);
+}
+
+static void walk_and_keep(struct worker *w, struct flow_table *t, struct pkt *p)
+{
+	worker_walk(w, p);
+	flow_compile(w, t, p);
+}
+
+static void flow_use(struct worker *w, struct flow_table *t, struct pkt *p, uint32_t number)
+{
+	struct flow_line *l = &t->lines[number];
+	struct flow_rec *r = &t->recs[number];
+
+	if (unlikely(p->flags & r->escape || pkt_payload(p) > r->max_payload)) {
+		worker_walk(w, p);
+		return;
+	}
+	if (unlikely(!flow_holds(w, t, l, r))) {
+		t->stats.rewalked++;
+		walk_and_keep(w, t, p);
+		return;
+	}
+	t->stats.hits++;
+	if (unlikely(r->used_s != w->now_s))
+		r->used_s = w->now_s;
+	l->packets++;
+	l->bytes += p->len;
+	if (unlikely(l->bytes >> 31))
+		counters_fold(l, r);
+	p->vid = r->vid;
+	worker_run(w, p, &r->plan);
+}
+
+static uint32_t find_again(struct flow_table *t, const struct pkt *p, uint32_t number)
+{
+	struct flow_key key;
+
+	if (p->flags & ESCAPE_L3)
+		return 0;
+	key_build(p, t->lines[number].again, &key);
+	return find(t, key_hash(t, &key), &key);
+}
+
+// Control protocols
+
+static bool is_control_icmp(const struct pkt *p)
+{
+	uint8_t type = p->data[p->l4_off];
+
+	if (p->ip_proto == IPPROTO_ICMP)
+		return type == 3 || type == 4 || type == 5 || type == 11 || type == 12;
+	return type < 128 || (type >= 130 && type <= 137) || type == 143;
+}
+
+static bool is_dhcp(const struct pkt *p)
+{
+	uint32_t ports = load32(p->data + p->l4_off);
+	uint16_t sport = rte_be_to_cpu_16(ports), dport = rte_be_to_cpu_16(ports >> 16);
+
+	return sport == 67 || sport == 68 || dport == 67 || dport == 68 || sport == 546 || sport == 547 ||
+	       dport == 546 || dport == 547;
+}
+
+bool flow_is_control(const struct pkt *p)
+{
+	if (unlikely(p->ether_type == RTE_ETHER_TYPE_ARP || p->ether_type == RTE_ETHER_TYPE_RARP))
+		return true;
+	if (unlikely(load32(p->data) == RTE_BE32(0x0180c200) && p->data[4] == 0))
+		return true;
+	if (likely(p->ip_proto == IPPROTO_TCP))
+		return false;
+	if (p->l4_off == 0)
+		return p->ip_proto == IPPROTO_IGMP;
+	if (p->ip_proto == IPPROTO_UDP)
+		return is_dhcp(p);
+	if (p->ip_proto == IPPROTO_ICMP || p->ip_proto == IPPROTO_ICMPV6)
+		return is_control_icmp(p);
+	return p->ip_proto == IPPROTO_IGMP;
+}
+
+// One bucket per queue: a flood of one port's control frames costs that port only.
+static bool control_admits(struct flow_table *t, uint64_t now_tsc, uint64_t hz)
+{
+	uint64_t cost = hz / FLOW_CONTROL_PPS, full = cost * FLOW_CONTROL_BURST;
+
+	t->tokens = RTE_MIN(t->tokens + (now_tsc - t->tokens_tsc), full);
+	t->tokens_tsc = now_tsc;
+	if (t->tokens < cost)
+		return false;
+	t->tokens -= cost;
+	return true;
+}
+
+// The burst
+
+enum way { WAY_NONE, WAY_FLOW, WAY_WALK };
+
+void flow_burst(struct worker *w, struct rxq *q, struct pkt *pkts, const uint8_t *drops, uint16_t n)
+{
+	struct flow_table *t = q->flows;
+	enum flow_shape shape = shape_of(w->walk.in->reads_in);
+	struct flow_key key[PKT_BURST];
+	uint32_t hash[PKT_BURST];
+	uint8_t way[PKT_BURST];
+
+	index_move(t);
+	for (uint16_t i = 0; i < n; i++) {
+		way[i] = WAY_NONE;
+		if (drops[i] != DROP_NONE)
+			continue;
+		way[i] = WAY_WALK;
+		if (unlikely(flow_is_control(&pkts[i]))) {
+			if (!control_admits(t, w->now_tsc, w->hz)) {
+				worker_drop(w, w->walk.in, DROP_CONTROL_RATE, 1);
+				way[i] = WAY_NONE;
+			}
+			continue;
+		}
+		if (!w->flows_on)
+			continue;
+		way[i] = WAY_FLOW;
+		key_build(&pkts[i], shape, &key[i]);
+		hash[i] = key_hash(t, &key[i]);
+		rte_prefetch0(bucket_of(t->index, hash[i], 0));
+	}
+	for (uint16_t i = 0; i < n; i++) {
+		if (way[i] == WAY_WALK)
+			worker_walk(w, &pkts[i]);
+		if (way[i] != WAY_FLOW)
+			continue;
+		uint32_t number = find(t, hash[i], &key[i]);
+
+		if (number != 0 && unlikely(t->lines[number].again != 0))
+			number = find_again(t, &pkts[i], number);
+		if (likely(number != 0)) {
+			flow_use(w, t, &pkts[i], number);
+		} else {
+			t->stats.misses++;
+			walk_and_keep(w, t, &pkts[i]);
+		}
+	}
+	flow_sweep(t, w->now_s, 1);
+}
