@@ -53,10 +53,12 @@ const char *port_state_name(enum port_state state)
 	return state_names[state];
 }
 
-static void state_set(struct port *p, enum port_state state, const char *why)
+// `why` is made printable first: an interface's name may hold any byte.
+static void state_set(struct port *p, enum port_state state, char *why)
 {
 	bool was_up = p->state == PORT_UP, is_up = state == PORT_UP;
 
+	value_make_printable(why);
 	if (p->state == state && strcmp(p->why, why) == 0)
 		return;
 	p->state = state;
@@ -336,6 +338,7 @@ static int port_add_open(struct change *ch, const char *name, const json_t *now,
 static void del_undo(void *port)
 {
 	port_table_add(port);
+	port_life_resume(port);
 }
 
 static void del_published(void *port)
@@ -343,8 +346,7 @@ static void del_published(void *port)
 	struct port *p = port;
 
 	atomic_store(&p->live.up, false);
-	if (p->open && p->driver->stop != NULL)
-		p->driver->stop(p);
+	port_life_stop(p);
 }
 
 static void del_close(void *port)
@@ -360,6 +362,7 @@ static int port_del_open(struct change *ch, const char *name)
 	struct port *p = port_find(name);
 
 	port_table_del(p);
+	port_life_hold(p);
 	change_undo(ch, del_undo, p);
 	change_publish(ch, del_published, p);
 	change_close(ch, del_close, p);
@@ -384,6 +387,7 @@ static void edit_undo(void *arg)
 	p->switch_index = was->switch_index;
 	p->open = was->open;
 	p->dirty = true;
+	port_life_resume(p);
 	free(was);
 }
 
@@ -397,42 +401,36 @@ static bool needs_reopen(const struct port *p, const struct port_conf *a, const 
 	return a->mtu != b->mtu && p->driver->mtu_changed == NULL;
 }
 
-// Addresses learned on the old switch, or owned, are of no use to the new port.
 static void reopen_published(void *arg)
 {
 	struct port_edit *was = arg;
 	struct port *p = was->p;
 
 	atomic_store(&p->live.up, false);
-	fdb_flush(switch_at(was->switch_index)->fdb, p->index, -1, was->switch_index != p->switch_index);
-	if (was->switch_index != p->switch_index)
+	if (was->switch_index != p->switch_index && p->own_key != 0) {
+		fdb_del(switch_at(was->switch_index)->fdb, p->own_key);
 		p->own_key = 0;
-	if (was->open && was->driver->stop != NULL)
-		was->driver->stop(p);
+	}
+	port_life_stop(p);
 }
 
+// Only now are the addresses forgotten that were learned on the old switch: workers learn until they have left.
 static void reopen_close(void *arg)
 {
 	struct port_edit *was = arg;
+	struct vswitch *vs = switch_at(was->switch_index); // NULL: it was deleted with the same change
 
+	if (vs != NULL)
+		fdb_flush(vs->fdb, was->p->index, -1, false);
 	port_life_reopen(was->p);
 	free(was);
 }
 
-static void mtu_work(void *port)
-{
-	struct port *p = port;
-
-	if (p->open)
-		p->driver->mtu_changed(p, p->conf.mtu);
-}
-
-static void mtu_close(void *arg)
+static void edit_close(void *arg)
 {
 	struct port_edit *was = arg;
 
-	if (was->conf.mtu != was->p->conf.mtu)
-		job_run("port mtu", mtu_work, NULL, was->p);
+	port_life_resume(was->p);
 	free(was);
 }
 
@@ -451,6 +449,7 @@ static int port_set_open(struct change *ch, const char *name, const json_t *now,
 	if (was == NULL)
 		return err_set(e, -ENOMEM, "port %s: out of memory", name);
 	*was = (struct port_edit){p, p->conf, p->driver, p->switch_index, p->open};
+	port_life_hold(p);
 	change_undo(ch, edit_undo, was);
 	p->conf = c;
 	p->driver = port_driver_for(&c);
@@ -461,7 +460,7 @@ static int port_set_open(struct change *ch, const char *name, const json_t *now,
 		change_publish(ch, reopen_published, was);
 		change_close(ch, reopen_close, was);
 	} else {
-		change_close(ch, mtu_close, was);
+		change_close(ch, edit_close, was);
 	}
 	return 0;
 }

@@ -1,9 +1,9 @@
 // Control methods of VLAN modes.
 #include <errno.h>
-#include <string.h>
 
 #include "ctrl/api/module.h"
 #include "port.h"
+#include "port_list.h"
 #include "vlan_kind.h"
 
 #define KEYS                                                                                        \
@@ -45,27 +45,22 @@ static int vlan_set(struct request *rq, struct err *e)
 	return change_submit(ch, e);
 }
 
+static void vlan_row(struct request *rq, const struct port *p, bool named)
+{
+	const json_t *conf = conf_get(NULL, "vlan", p->conf.name);
+	json_t *row = conf != NULL ? json_copy((json_t *)conf) : json_object();
+
+	(void)named;
+	if (conf == NULL)
+		json_object_set_new(row, "mode",
+				    json_string(p->conf.type == PORT_UPLINK ? "trunk" : "untagged"));
+	json_object_set_new(row, "port", json_string(p->conf.name));
+	rq_row(rq, row);
+}
+
 static int vlan_show(struct request *rq, struct err *e)
 {
-	const char *name = rq_str(rq, "port");
-
-	if (name != NULL && port_find(name) == NULL)
-		return err_set(e, -ENOENT, "port %s: no such port", name);
-	for (uint16_t i = 0; i < MAX_PORTS; i++) {
-		struct port *p = port_at(i);
-
-		if (p == NULL || p->leaving || (name != NULL && strcmp(name, p->conf.name) != 0))
-			continue;
-		const json_t *conf = conf_get(NULL, "vlan", p->conf.name);
-		json_t *row = conf != NULL ? json_copy((json_t *)conf) : json_object();
-
-		if (conf == NULL)
-			json_object_set_new(row, "mode",
-					    json_string(p->conf.type == PORT_UPLINK ? "trunk" : "untagged"));
-		json_object_set_new(row, "port", json_string(p->conf.name));
-		rq_row(rq, row);
-	}
-	return 0;
+	return port_list(rq, rq_str(rq, "port"), vlan_row, e);
 }
 
 static const struct method methods[] = {

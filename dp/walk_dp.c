@@ -114,18 +114,25 @@ static void add_dest(struct walk *k, const struct pkt *p, uint16_t port, void *a
 		plan->flood = true;
 }
 
+// NULL = none such on this switch: it was removed, or attached to another one, after a worker had learned it.
+static const struct snap_port *known_port(struct walk *k, uint16_t port)
+{
+	const struct snap_port *dst = port < k->snap->n_ports ? k->snap->ports[port] : NULL;
+
+	return dst != NULL && likely(dst->sw == k->in->sw) ? dst : NULL;
+}
+
 // Which port the address is known on, in the packet's VLAN or as the own address of a trunk that has this VLAN.
 static uint16_t lookup(struct walk *k, const struct pkt *p)
 {
-	uint16_t port = fdb_lookup(k->sw->fdb, fdb_key(p->data, p->vid));
+	const struct snap_port *dst = known_port(k, fdb_lookup(k->sw->fdb, fdb_key(p->data, p->vid)));
 
-	if (port == FDB_NO_PORT) {
-		port = fdb_lookup(k->sw->fdb, fdb_key(p->data, FDB_ANY_FID));
-		if (port < k->snap->n_ports && k->snap->ports[port] != NULL &&
-		    !snap_port_has_vlan(k->snap->ports[port], p->vid))
-			return FDB_NO_PORT;
+	if (dst == NULL) {
+		dst = known_port(k, fdb_lookup(k->sw->fdb, fdb_key(p->data, FDB_ANY_FID)));
+		if (dst != NULL && !snap_port_has_vlan(dst, p->vid))
+			dst = NULL;
 	}
-	return port < k->snap->n_ports && k->snap->ports[port] != NULL ? port : FDB_NO_PORT;
+	return dst != NULL ? dst->index : FDB_NO_PORT;
 }
 
 // A known destination that policy forbids is dropped, never flooded.

@@ -37,6 +37,8 @@ void sw(const char *name, const char *kind);
 void port(const char *name, const char *sw, const char *text);
 void set(const char *kind, const char *name, const char *text);
 void del(const char *kind, const char *name);
+// Two requests that come together: each {kind: {name: conf, or null to delete}}; the second may be NULL.
+void changes(const char *first, const char *second);
 // Refused: the sentence must contain `words`.
 void refused(const char *kind, const char *name, const char *text, const char *words);
 
@@ -57,6 +59,9 @@ void expect_drops(const char *port, const char *reason, uint64_t n); // since th
 void expect_fdb(const char *sw, uint16_t vid, const uint8_t mac[6], const char *port); // port NULL = unknown
 
 // Ring ports
+void ring_refuse(bool on); // whether rings that are opened from now on fail
+void ring_hold(bool on);   // whether who opens a ring has to wait
+bool ring_is_opening(void);
 void ring_up(const char *port, bool up);
 void ring_accept(const char *port, int n); // the next n frames only, then the queue is full; -1 = all
 void ring_borrow(const char *port,

@@ -150,6 +150,26 @@ START_TEST(a_trunk_with_an_own_address_is_known_in_every_vlan_it_has)
 }
 END_TEST
 
+START_TEST(a_trunks_own_address_is_not_learned_elsewhere)
+{
+	const uint8_t mac[6] = {2, 0, 0, 0, 0, 0xd};
+
+	vlans();
+	inject("u", tagged(MAC_A, mac, 10)); // before the guest came here
+	expect("acc10", eth(MAC_A, mac));
+	expect("trunk", tagged(MAC_A, mac, 10));
+	expect_fdb("sw0", 10, mac, "u");
+	port("t2", "sw0", "{'mac': '02:00:00:00:00:0d'}");
+	set("vlan", "t2", "{'mode': 'trunk', 'allowed': '10,20'}");
+	inject("acc10", eth(mac, MAC_A));
+	expect("t2", tagged(mac, MAC_A, 10));
+	inject("u", tagged(MAC_A, mac, 10));
+	expect("acc10", eth(MAC_A, mac));
+	inject("acc10", eth(mac, MAC_A));
+	expect("t2", tagged(mac, MAC_A, 10));
+}
+END_TEST
+
 START_TEST(a_changed_mode_takes_effect_at_once)
 {
 	vlans();
@@ -188,6 +208,31 @@ START_TEST(impossible_modes_are_refused)
 }
 END_TEST
 
+// More members than a worker's batches: untagged ones are sent before the last trunk is looked at.
+START_TEST(priority_stays_for_the_last_member)
+{
+	struct frame *f = with_tag(eth(MAC_ALL, MAC_A), 0x8100, 0xa000 | 10);
+	char name[16];
+
+	sw("sw0", "external");
+	port("in", "sw0", NULL);
+	set("vlan", "in", "{'mode': 'trunk', 'allowed': '10'}");
+	for (int i = 0; i < 66; i++) {
+		snprintf(name, sizeof(name), "p%d", i);
+		port(name, "sw0", NULL);
+		set("vlan", name, "{'mode': 'access', 'vlan': 10}");
+	}
+	port("out", "sw0", NULL);
+	set("vlan", "out", "{'mode': 'trunk', 'allowed': '10'}");
+	inject("in", f);
+	expect("out", f);
+	for (int i = 0; i < 66; i++) {
+		snprintf(name, sizeof(name), "p%d", i);
+		expect(name, eth(MAC_ALL, MAC_A));
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("vlan");
@@ -205,9 +250,11 @@ int main(void)
 	tcase_add_test(t, service_tags_are_not_carried);
 	tcase_add_test(t, a_known_destination_in_another_vlan_is_another_address);
 	tcase_add_test(t, a_trunk_with_an_own_address_is_known_in_every_vlan_it_has);
+	tcase_add_test(t, a_trunks_own_address_is_not_learned_elsewhere);
 	tcase_add_test(t, a_changed_mode_takes_effect_at_once);
 	tcase_add_test(t, borrowed_frames_are_tagged_too);
 	tcase_add_test(t, impossible_modes_are_refused);
+	tcase_add_test(t, priority_stays_for_the_last_member);
 	suite_add_tcase(s, t);
 	return house_run(s, 0);
 }
