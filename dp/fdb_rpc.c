@@ -273,7 +273,7 @@ static const struct method methods[] = {
      fdb_show},
     {0}};
 static const struct conf_kind kinds[] = {
-    {"fdb", "a static forwarding entry", add_params, refs, fdb_validate, fdb_open}, {0}};
+    {"fdb", "a static forwarding entry", add_params, refs, NULL, fdb_validate, fdb_open}, {0}};
 
 const struct module fdb_module = {
     .name = "fdb", .methods = methods, .kinds = kinds, .save = fdb_save, .restore = fdb_restore};

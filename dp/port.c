@@ -232,12 +232,9 @@ static void check_switch(const struct conf_view *v, const struct port_conf *c, s
 			c->switch_name);
 }
 
-// What no two ports may share; only what this port has is compared.
-struct twin_search {
+struct static_search {
 	const struct port_conf *c;
 	const json_t *conf;
-	const char *key; // "socket", "device" or "ifname"
-	const char *value;
 	struct err *e;
 };
 
@@ -249,31 +246,9 @@ static bool same_str(const json_t *a, const json_t *b, const char *key)
 	return x != NULL && y != NULL && strcmp(x, y) == 0;
 }
 
-static bool check_twin(const char *name, const json_t *other, void *arg)
-{
-	struct twin_search *t = arg;
-	const char *value = json_string_value(json_object_get(other, t->key));
-
-	if (value != NULL && strcmp(value, t->value) == 0 && strcmp(name, t->c->name) != 0)
-		err_add(t->e, -EEXIST, "port %s: %s %s is already used by port %s", t->c->name, t->key, value,
-			name);
-	return true;
-}
-
-static bool check_mac(const char *name, const json_t *other, void *arg)
-{
-	struct twin_search *t = arg;
-
-	if (same_str(t->conf, other, "mac") && same_str(t->conf, other, "switch") &&
-	    strcmp(name, t->c->name) != 0)
-		err_add(t->e, -EEXIST, "port %s: mac is already that of port %s on switch %s", t->c->name,
-			name, t->c->switch_name);
-	return true;
-}
-
 static bool check_static(const char *name, const json_t *entry, void *arg)
 {
-	struct twin_search *t = arg;
+	struct static_search *t = arg;
 
 	if (same_str(t->conf, entry, "mac") && same_str(t->conf, entry, "switch"))
 		err_add(t->e, -EEXIST, "port %s: mac has the static entry %s; remove it with 'fdb del' first",
@@ -281,25 +256,27 @@ static bool check_static(const char *name, const json_t *entry, void *arg)
 	return true;
 }
 
+// What stays as it is for a port's life.
+static void check_fixed(const struct port_conf *c, struct err *e)
+{
+	const json_t *now = conf_get(NULL, "port", c->name);
+
+	if (now != NULL && json_integer_value(json_object_get(now, "queues")) != c->n_queues)
+		err_add(e, -EBUSY, "port %s: its number of queues is fixed; delete the port and add it again",
+			c->name);
+}
+
 int port_validate(const struct conf_view *target, const char *name, const json_t *conf, struct err *e)
 {
-	static const char *const keys[] = {"socket", "device", "ifname"};
 	struct port_conf c;
-	struct twin_search t = {.c = &c, .conf = conf, .e = e};
+	struct static_search t = {.c = &c, .conf = conf, .e = e};
 
 	port_conf_from(name, conf, &c);
 	check_keys(&c, conf, e);
 	check_switch(target, &c, e);
-	for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++) {
-		t.key = keys[i];
-		t.value = json_string_value(json_object_get(conf, t.key));
-		if (t.value != NULL)
-			conf_each(target, "port", check_twin, &t);
-	}
-	if (c.has_mac) {
-		conf_each(target, "port", check_mac, &t);
+	check_fixed(&c, e);
+	if (c.has_mac)
 		conf_each(target, "fdb", check_static, &t);
-	}
 	if (e->code != 0)
 		return e->code;
 	const struct port_driver *d = port_driver_for(&c);
@@ -440,10 +417,6 @@ static int port_set_open(struct change *ch, const char *name, const json_t *now,
 	struct port_conf c;
 
 	port_conf_from(name, now, &c);
-	if (c.n_queues != p->conf.n_queues)
-		return err_set(e, -EBUSY,
-			       "port %s: its number of queues is fixed; delete the port and add it again",
-			       name);
 	struct port_edit *was = malloc(sizeof(*was));
 
 	if (was == NULL)

@@ -19,6 +19,7 @@
 
 #define RETRY_FIRST_US 200000
 #define RETRY_MAX_US   5000000
+#define N_NAME_BUCKETS 4096
 
 struct port_life {
 	const struct port_driver *driver; // that is open, NULL = none; writer: the job under way
@@ -29,12 +30,14 @@ struct port_life {
 	bool stale;      // what is open is not what the conf says
 	bool gone;       // deleted, workers have left
 	uint32_t n_held; // changes under way: what the port should be is not decided
+	struct port *next_by_name;
 	uint64_t retry_us;
 	struct timer *retry;
 	struct err err; // of the last opening
 };
 
 static struct port *ports[MAX_PORTS];
+static struct port *by_name[N_NAME_BUCKETS];
 static uint16_t next_index;
 
 static void life_step(struct port *p);
@@ -142,14 +145,33 @@ void port_destroy(struct port *p)
 	port_free(p);
 }
 
+// Names of ports that are not leaving, by hash.
+static uint32_t name_bucket(const char *name)
+{
+	uint32_t h = 2166136261u; // FNV-1a
+
+	for (; *name != '\0'; name++)
+		h = (h ^ (uint8_t)*name) * 16777619u;
+	return h % N_NAME_BUCKETS;
+}
+
 void port_table_add(struct port *p)
 {
+	struct port **at = &by_name[name_bucket(p->conf.name)];
+
 	p->leaving = false;
+	p->life->next_by_name = *at;
+	*at = p;
 }
 
 void port_table_del(struct port *p)
 {
+	struct port **at = &by_name[name_bucket(p->conf.name)];
+
 	p->leaving = true;
+	while (*at != p)
+		at = &(*at)->life->next_by_name;
+	*at = p->life->next_by_name;
 }
 
 struct port *port_at(uint16_t index)
@@ -159,10 +181,11 @@ struct port *port_at(uint16_t index)
 
 struct port *port_find(const char *name)
 {
-	for (uint16_t i = 0; i < MAX_PORTS; i++)
-		if (ports[i] != NULL && !ports[i]->leaving && strcmp(ports[i]->conf.name, name) == 0)
-			return ports[i];
-	return NULL;
+	struct port *p = by_name[name_bucket(name)];
+
+	while (p != NULL && strcmp(p->conf.name, name) != 0)
+		p = p->life->next_by_name;
+	return p;
 }
 
 static int driver_open(struct port *p, struct err *e)

@@ -60,6 +60,7 @@ static const struct column show_columns[] = {
 
 static const struct conf_ref refs[] = {{CONF_NEEDS, "switch", "switch"}, {0}};
 static const char *const not_conf[] = {"name", NULL};
+static const char *const unique[] = {"socket", "device", "ifname", "switch mac", NULL};
 
 static int port_add(struct request *rq, struct err *e)
 {
@@ -135,8 +136,8 @@ static const struct method methods[] = {
      port_show},
     {0}};
 
-static const struct conf_kind kinds[] = {{"port", "a port", conf_params, refs, port_validate, port_open},
-					 {0}};
+static const struct conf_kind kinds[] = {
+    {"port", "a port", conf_params, refs, unique, port_validate, port_open}, {0}};
 
 const struct module port_module = {
     .name = "port", .methods = methods, .kinds = kinds, .save = port_save, .restore = port_restore};

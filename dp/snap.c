@@ -306,11 +306,12 @@ static void own_mac_del(struct port *p)
 
 static void own_mac_add(struct port *p)
 {
-	struct fdb *fdb = switch_at(p->switch_index)->fdb;
 	uint64_t key = own_key_of(p);
 
 	if (key == p->own_key)
-		return;
+		return; // also a port that is still closing, whose switch may be gone
+	struct fdb *fdb = switch_at(p->switch_index)->fdb;
+
 	p->own_key = key;
 	if (fdb_add_static(fdb, key, p->index) < 0)
 		log_warn("port %s: no room for its address in the forwarding database of %s", p->conf.name,

@@ -94,7 +94,8 @@ static const struct method methods[] = {
     {"switch.show", "list switches", show_params, show_columns, METHOD_READ, switch_show},
     {0}};
 
-static const struct conf_kind kinds[] = {{"switch", "a switch", conf_params, NULL, NULL, switch_open}, {0}};
+static const struct conf_kind kinds[] = {
+    {"switch", "a switch", conf_params, NULL, NULL, switch_validate, switch_open}, {0}};
 
 const struct module switch_module = {
     .name = "switch", .init = switch_init, .fini = switch_fini, .methods = methods, .kinds = kinds};

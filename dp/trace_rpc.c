@@ -13,7 +13,7 @@
 #include "port.h"
 #include "walk.h"
 
-#define FRAME_SIZE 2048
+#define FRAME_SIZE (FRAME_MAX_MTU + 22) // with header and two tags
 
 static const struct param packet_params[] = {
     {"port", PARAM_NAME, PARAM_REQUIRED, "the port that it would come from"},

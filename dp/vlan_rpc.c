@@ -6,16 +6,19 @@
 #include "port_list.h"
 #include "vlan_kind.h"
 
-#define KEYS                                                                                        \
-	{"mode", PARAM_ENUM, PARAM_REQUIRED,                                                        \
-	 "untagged = no tags; access = one VLAN, seen untagged by the guest; "                      \
-	 "trunk = several VLANs, tagged",                                                           \
-	 .values = "untagged|access|trunk"},                                                        \
-	    {"vlan", PARAM_INT, 0, "access: the VLAN", .min = 1, .max = 4094},                      \
-	    {"allowed", PARAM_VLANS, 0, "trunk: VLANs that pass, such as 10-20,30"},                \
-	    {"prune", PARAM_VLANS, 0, "trunk: VLANs that do not pass, whatever is allowed"},        \
-	{                                                                                           \
-		"native", PARAM_INT, 0, "trunk: the VLAN of untagged frames", .min = 1, .max = 4094 \
+#define KEYS                                                                                              \
+	{"mode", PARAM_ENUM, PARAM_REQUIRED,                                                              \
+	 "untagged = no tags; access = one VLAN, seen untagged by the guest; "                            \
+	 "trunk = several VLANs, tagged",                                                                 \
+	 .values = "untagged|access|trunk"},                                                              \
+	    {"vlan", PARAM_INT, 0, "access: the VLAN", .min = 1, .max = 4094},                            \
+	    {"allowed", PARAM_VLANS, 0, "trunk: VLANs that pass, such as 10-20,30"},                      \
+	    {"prune", PARAM_VLANS, 0, "trunk: VLANs that do not pass, whatever is allowed"},              \
+	{                                                                                                 \
+		"native", PARAM_INT, 0,                                                                   \
+		    "trunk: the VLAN of untagged frames, 0 = they stay untagged; without it they do not " \
+		    "pass",                                                                               \
+		    .min = 0, .max = 4094                                                                 \
 	}
 
 static const struct param set_params[] = {
@@ -68,6 +71,6 @@ static const struct method methods[] = {
     {"vlan.show", "list ports with their VLAN modes", show_params, show_columns, METHOD_READ, vlan_show},
     {0}};
 static const struct conf_kind kinds[] = {
-    {"vlan", "a port's VLAN mode", conf_params, refs, vlan_validate, vlan_open}, {0}};
+    {"vlan", "a port's VLAN mode", conf_params, refs, NULL, vlan_validate, vlan_open}, {0}};
 
 const struct module vlan_module = {.name = "vlan", .methods = methods, .kinds = kinds};

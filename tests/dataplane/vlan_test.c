@@ -95,6 +95,18 @@ START_TEST(prune_wins_over_native)
 }
 END_TEST
 
+START_TEST(a_trunk_without_native_takes_no_untagged_frames)
+{
+	vlans();
+	set("vlan", "trunk", "{'mode': 'trunk', 'allowed': '10-12'}");
+	inject("trunk", eth(MAC_ALL, MAC_A));
+	expect_drops("trunk", "vlan-not-allowed", 1);
+	inject("plain", eth(MAC_ALL, MAC_B));
+	expect_last("u");
+	expect_nothing("trunk");
+}
+END_TEST
+
 START_TEST(double_tags_cannot_hop)
 {
 	vlans();
@@ -138,7 +150,7 @@ START_TEST(a_trunk_with_an_own_address_is_known_in_every_vlan_it_has)
 
 	vlans();
 	port("t2", "sw0", "{'mac': '02:00:00:00:00:0d'}");
-	set("vlan", "t2", "{'mode': 'trunk', 'allowed': '10,20'}");
+	set("vlan", "t2", "{'mode': 'trunk', 'allowed': '10,20', 'native': 0}");
 	inject("acc10", eth(mac, MAC_A));
 	expect("t2", tagged(mac, MAC_A, 10));
 	inject("acc20", eth(mac, MAC_A));
@@ -160,7 +172,7 @@ START_TEST(a_trunks_own_address_is_not_learned_elsewhere)
 	expect("trunk", tagged(MAC_A, mac, 10));
 	expect_fdb("sw0", 10, mac, "u");
 	port("t2", "sw0", "{'mac': '02:00:00:00:00:0d'}");
-	set("vlan", "t2", "{'mode': 'trunk', 'allowed': '10,20'}");
+	set("vlan", "t2", "{'mode': 'trunk', 'allowed': '10,20', 'native': 0}");
 	inject("acc10", eth(mac, MAC_A));
 	expect("t2", tagged(mac, MAC_A, 10));
 	inject("u", tagged(MAC_A, mac, 10));
@@ -246,6 +258,7 @@ int main(void)
 	tcase_add_test(t, priority_tags_count_as_untagged);
 	tcase_add_test(t, trunk_native_allowed_and_prune);
 	tcase_add_test(t, prune_wins_over_native);
+	tcase_add_test(t, a_trunk_without_native_takes_no_untagged_frames);
 	tcase_add_test(t, double_tags_cannot_hop);
 	tcase_add_test(t, service_tags_are_not_carried);
 	tcase_add_test(t, a_known_destination_in_another_vlan_is_another_address);
