@@ -29,6 +29,7 @@ LIBOBJ   := $(filter-out $(BUILD)/ctrl/main.o,$(OBJ))
 CTLOBJ   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/evsctl/*.c))
 CTLLIB   := $(filter-out %/main.o,$(CTLOBJ))
 UNIT     := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*_test.c))
+UNITRIG  := $(patsubst %.c,$(BUILD)/%.o,$(filter-out %_test.c,$(wildcard tests/unit/*.c)))
 DPTEST   := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/dataplane/*_test.c))
 DPHARN   := $(patsubst %.c,$(BUILD)/%.o,$(filter-out %_test.c,$(wildcard tests/dataplane/*.c)))
 FUZZERS  := $(patsubst tests/fuzz/%_fuzz.c,$(BUILD)/tests/fuzz/%_fuzz,$(wildcard tests/fuzz/*_fuzz.c))
@@ -47,7 +48,7 @@ $(BUILD)/evswitchd: $(BUILD)/ctrl/main.o $(BUILD)/libevs.a
 $(BUILD)/evsctl: $(CTLOBJ) $(BUILD)/libevs.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(EVLINK) $^ $(shell pkg-config --libs jansson) -o $@
-$(UNIT): $(BUILD)/%: $(BUILD)/%.o $(CTLLIB) $(BUILD)/libevs.a
+$(UNIT): $(BUILD)/%: $(BUILD)/%.o $(UNITRIG) $(CTLLIB) $(BUILD)/libevs.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(EVLINK) $^ $(LIBS) $(shell pkg-config --libs check) -o $@
 $(DPTEST): $(BUILD)/%: $(BUILD)/%.o $(DPHARN) $(BUILD)/libevs.a
@@ -94,6 +95,6 @@ install: all man
 clean:
 	rm -rf build
 
--include $(OBJ:.o=.d) $(CTLOBJ:.o=.d) $(UNIT:=.d) $(DPTEST:=.d) $(DPHARN:.o=.d) $(FUZZERS:=.d)
+-include $(OBJ:.o=.d) $(CTLOBJ:.o=.d) $(UNIT:=.d) $(UNITRIG:.o=.d) $(DPTEST:=.d) $(DPHARN:.o=.d) $(FUZZERS:=.d)
 .PHONY: all man run setup setup-test test test-programs bench fuzz fuzz-programs lint fmt install clean
 .SECONDARY:

@@ -11,6 +11,7 @@
 
 #include "decode.h"
 #include "must.h"
+#include "unique.h"
 
 #define MAX_KINDS 64
 #define MAX_NAMED 8 // users of a row that a refusal names
@@ -403,7 +404,9 @@ int conf_validate(const struct conf_view *v, struct err *e)
 	}
 	if (e->code)
 		return e->code; // a kind may rely on the rows that its row names
-	for (size_t i = 0; i < conf.n; i++)
+	for (size_t i = 0; i < conf.n; i++) {
+		unique_check(v, conf.kinds[i], e);
 		kind_validate(v, conf.kinds[i], e);
+	}
 	return e->code;
 }

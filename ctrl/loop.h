@@ -16,7 +16,7 @@ int loop_init(struct err *e);
 void loop_run(void);  // until loop_stop()
 void loop_turn(void); // waits for something to happen, runs what is due, and returns
 void loop_stop(void); // loop_run() returns after the present callback
-bool jobs_idle(void);  // no job waits or runs; what the last one posted may still be due
+bool jobs_idle(void); // no job waits or runs; what the last one posted may still be due
 // Finishes the jobs that were given, runs what they and others have posted, and ends. Timers and
 // watches must have been stopped.
 void loop_fini(void);

@@ -137,7 +137,9 @@ static void json_print(struct evbuffer *out, const json_t *v)
 
 void rq_row(struct request *rq, json_t *row)
 {
-	if (rq->client) {
+	if (!row) // made of text that is not UTF-8: one row less, and not an answer that nobody can read
+		log_error("%s: a row of the answer cannot be printed", rq->method->name);
+	if (rq->client && row) {
 		if (rq->has_rows)
 			evbuffer_add(rq->rows, ",", 1);
 		json_print(rq->rows, row);

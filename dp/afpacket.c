@@ -304,30 +304,29 @@ static void iface_free(struct iface *a)
 	free(a);
 }
 
-static struct iface *iface_new(struct port *p, const struct options *o)
+static struct iface *iface_new(struct port *p, const struct port_conf *c, const struct options *o)
 {
 	struct iface *a = aligned_alloc(64, sizeof(*a));
 
 	if (!a)
 		return NULL;
-	*a = (struct iface){
-	    .sock = {.fd = -1, .live = &p->live}, .live = &p->live, .port = p, .mtu = p->conf.mtu};
-	memcpy(a->port_name, p->conf.name, sizeof(a->port_name));
+	*a = (struct iface){.sock = {.fd = -1, .live = &p->live}, .live = &p->live, .port = p, .mtu = c->mtu};
+	memcpy(a->port_name, c->name, sizeof(a->port_name));
 	memcpy(a->ifname, o->ifname, sizeof(a->ifname));
 	return a;
 }
 
-static int afpacket_open(struct port *p, struct err *e)
+static int afpacket_open(struct port *p, const struct port_conf *c, struct err *e)
 {
 	struct options o;
 	struct iface *a;
-	int rc = options_parse(&p->conf, &o, e);
+	int rc = options_parse(c, &o, e);
 
 	if (rc)
 		return rc;
-	a = iface_new(p, &o);
+	a = iface_new(p, c, &o);
 	if (!a)
-		return err_set(e, -ENOMEM, "port %s: out of memory", p->conf.name);
+		return err_set(e, -ENOMEM, "port %s: out of memory", c->name);
 	rc = check_unused(a, e);
 	if (!rc)
 		rc = socket_open(a, &o, e);

@@ -1,8 +1,7 @@
 // Control methods of drops: how many packets of each port were dropped for which reason.
-#include <errno.h>
-
 #include "ctrl/api/module.h"
 #include "port.h"
+#include "port_list.h"
 
 static const struct param show_params[] = {
     {"port", PARAM_NAME, PARAM_POSITIONAL, "only packets that came from this port"}, {0}};
@@ -13,10 +12,11 @@ static const struct column show_columns[] = {{"port", "where the packets came fr
 					     {"text", "the reason in words", NULL},
 					     {0}};
 
-static void port_drops(struct request *rq, const struct port *p)
+static void port_drops(struct request *rq, const struct port *p, bool named)
 {
 	struct port_counters n;
 
+	(void)named;
 	port_counters_sum(p, &n);
 	for (int d = 1; d < N_DROPS; d++)
 		if (n.dropped[d] > 0)
@@ -27,22 +27,7 @@ static void port_drops(struct request *rq, const struct port *p)
 
 static int drop_show(struct request *rq, struct err *e)
 {
-	const char *name = rq_str(rq, "port");
-	struct port *p;
-
-	if (name != NULL) {
-		p = port_find(name);
-		if (p == NULL)
-			return err_set(e, -ENOENT, "port %s: no such port", name);
-		port_drops(rq, p);
-		return 0;
-	}
-	for (uint16_t i = 0; i < MAX_PORTS; i++) {
-		p = port_at(i);
-		if (p != NULL && !p->leaving)
-			port_drops(rq, p);
-	}
-	return 0;
+	return port_list(rq, rq_str(rq, "port"), port_drops, e);
 }
 
 static const struct method methods[] = {{"drop.show", "list dropped packets by port and reason", show_params,

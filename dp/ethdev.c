@@ -295,7 +295,7 @@ static void device_release(struct ethdev *d)
 	pool_release(d->pool);
 }
 
-static struct ethdev *ethdev_new(struct port *p)
+static struct ethdev *ethdev_new(struct port *p, const struct port_conf *c)
 {
 	struct ethdev *d = calloc(1, sizeof(*d));
 
@@ -304,23 +304,22 @@ static struct ethdev *ethdev_new(struct port *p)
 	d->id = RTE_MAX_ETHPORTS;
 	d->port = p;
 	d->live = &p->live;
-	memcpy(d->port_name, p->conf.name, sizeof(d->port_name));
-	snprintf(d->device_name, sizeof(d->device_name), "%.*s", (int)strcspn(p->conf.device, ","),
-		 p->conf.device);
-	iface_get(p->conf.device, d->ifname);
+	memcpy(d->port_name, c->name, sizeof(d->port_name));
+	snprintf(d->device_name, sizeof(d->device_name), "%.*s", (int)strcspn(c->device, ","), c->device);
+	iface_get(c->device, d->ifname);
 	return d;
 }
 
-static int ethdev_open(struct port *p, struct err *e)
+static int ethdev_open(struct port *p, const struct port_conf *c, struct err *e)
 {
-	struct ethdev *d = ethdev_new(p);
+	struct ethdev *d = ethdev_new(p, c);
 	int rc;
 
 	if (!d)
-		return err_set(e, -ENOMEM, "port %s: out of memory", p->conf.name);
-	rc = device_take(d, p->conf.device, e);
+		return err_set(e, -ENOMEM, "port %s: out of memory", c->name);
+	rc = device_take(d, c->device, e);
 	if (!rc) {
-		rc = device_setup(d, &p->conf, e);
+		rc = device_setup(d, c, e);
 		if (rc)
 			device_release(d);
 	}
@@ -329,7 +328,7 @@ static int ethdev_open(struct port *p, struct err *e)
 		return rc;
 	}
 	p->drv = d;
-	for (uint16_t q = 0; q < p->conf.n_queues; q++)
+	for (uint16_t q = 0; q < c->n_queues; q++)
 		p->rxqs[q].drv = p->txqs[q].drv = d;
 	return 0;
 }

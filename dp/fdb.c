@@ -137,6 +137,19 @@ uint32_t fdb_flush(struct fdb *f, uint16_t port, int fid, bool with_static)
 	return n;
 }
 
+void fdb_forget(struct fdb *f, const uint8_t mac[6])
+{
+	uint64_t address = fdb_key(mac, 0);
+	if (fdb_read(&f->n_entries) == fdb_read(&f->n_static))
+		return;
+	for (uint32_t i = 0; i < (f->mask + 1) * FDB_WAYS; i++) {
+		union fdb_slot *s = slot_of(f, i);
+		for (struct fdb_cell c; (c = fdb_load(s)).key << 16 == address << 16 && !fdb_is_static(c);)
+			if (fdb_remove(f, s, c))
+				break;
+	}
+}
+
 // Workers only raise the hint when they learn; this corrects it after removals.
 static void top_find(struct fdb *f)
 {

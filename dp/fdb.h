@@ -21,7 +21,8 @@
 #define FDB_MOVES         8
 #define FDB_MOVE_WINDOW_S 10
 #define FDB_NO_PORT       0xffff
-#define FDB_ANY_FID       0xffff // entries of ports that are in every VLAN; looked up second, by the walk
+// Static entries of ports that are in every VLAN; looked up second, by the walk. What they name is learned in no fid.
+#define FDB_ANY_FID 0xffff
 
 struct fdb;
 
@@ -72,6 +73,9 @@ int fdb_del(struct fdb *f, uint64_t key); // -ENOENT
 
 // Deletes what matches (FDB_NO_PORT, fid -1 = all), learned entries only unless `with_static`.
 uint32_t fdb_flush(struct fdb *f, uint16_t port, int fid, bool with_static);
+
+// Deletes the learned entries of an address in every fid.
+void fdb_forget(struct fdb *f, const uint8_t mac[6]);
 
 // Ages a slice of the table: at most `n_buckets` from where the last call ended. Removes learned entries
 // not seen for age_s, forgives moves. now_s: seconds of any monotonic clock, as workers give it.

@@ -237,6 +237,13 @@ bool fdb_insert(struct fdb *f, struct fdb_cell c, uint32_t share, uint32_t n_pro
 	return false;
 }
 
+// Whether it is the address of a port that is in every VLAN: nobody else gets it in one of them.
+static bool is_owned(const struct fdb *f, uint64_t key)
+{
+	struct fdb_cell c;
+	return find(f, key | (uint64_t)FDB_ANY_FID << 48, &c) != NULL;
+}
+
 static enum fdb_result learn_new(struct fdb *f, uint64_t key, uint16_t port, uint32_t now_s)
 {
 	uint16_t seen = (uint16_t)now_s;
@@ -296,7 +303,7 @@ enum fdb_result fdb_learn(struct fdb *f, uint64_t key, uint16_t port, uint32_t n
 		struct fdb_cell c;
 		union fdb_slot *s = find(f, key, &c);
 		if (!s)
-			return learn_new(f, key, port, now_s);
+			return is_owned(f, key) ? FDB_REFUSED_STATIC : learn_new(f, key, port, now_s);
 		if (__builtin_expect(fdb_port_of(c) == port, 1)) {
 			if (!fdb_is_static(c) && fdb_age_of(c, now_s) > 0)
 				touch(s, c, now_s);

@@ -215,13 +215,16 @@ static int fdb_validate(const struct conf_view *v, const char *name, const json_
 struct fdb_edit {
 	struct vswitch *vs;
 	uint64_t key;
+	uint16_t was; // FDB_NO_PORT = there was none
 };
 
-static void entry_del(void *arg)
+static void edit_undo(void *arg)
 {
 	struct fdb_edit *edit = arg;
 
 	fdb_del(edit->vs->fdb, edit->key);
+	if (edit->was != FDB_NO_PORT)
+		fdb_add_static(edit->vs->fdb, edit->key, edit->was);
 	free(edit);
 }
 
@@ -233,7 +236,8 @@ static uint64_t key_of(const json_t *conf)
 	return fdb_key(mac, json_integer_value(json_object_get(conf, "vlan")));
 }
 
-// A static entry works from here on; taking it back is the undo, so nothing waits for the snapshot.
+// A static entry comes and goes here; taking it back is the undo, so nothing waits for the snapshot, and the next
+// change of the batch finds the table as it will be.
 static int fdb_open(struct change *ch, const char *name, const json_t *old, const json_t *now, struct err *e)
 {
 	const json_t *conf = now != NULL ? now : old;
@@ -242,26 +246,23 @@ static int fdb_open(struct change *ch, const char *name, const json_t *old, cons
 
 	if (edit == NULL)
 		return err_set(e, -ENOMEM, "fdb %s: out of memory", name);
-	*edit = (struct fdb_edit){vs, key_of(conf)};
-	if (now == NULL) {
-		change_undo(ch, free, edit);
-		change_publish(ch, entry_del, edit);
+	*edit = (struct fdb_edit){vs, key_of(conf), FDB_NO_PORT};
+	change_undo(ch, edit_undo, edit);
+	change_close(ch, free, edit);
+	if (old != NULL) {
+		edit->was = fdb_lookup(vs->fdb, edit->key);
+		fdb_del(vs->fdb, edit->key);
+	}
+	if (now == NULL)
 		return 0;
-	}
-	struct port *p = port_find(conf_str(now, "port"));
-	int ret = old != NULL ? -EEXIST : fdb_add_static(vs->fdb, edit->key, p->index);
+	int ret = fdb_add_static(vs->fdb, edit->key, port_find(conf_str(now, "port"))->index);
 
-	if (ret < 0) {
-		free(edit);
-		return err_set(
-		    e, ret,
-		    ret == -ENOSPC
-			? "fdb %s: the table is full of static entries"
-			: "fdb %s: there is a static entry for another port already; delete it first",
-		    name);
-	}
-	change_undo(ch, entry_del, edit);
-	return 0;
+	return ret == 0 ? 0
+			: err_set(e, ret,
+				  ret == -ENOSPC
+				      ? "fdb %s: the table is full of static entries"
+				      : "fdb %s: there is a static entry for another port; remove that first",
+				  name);
 }
 
 static const struct method methods[] = {
@@ -272,7 +273,7 @@ static const struct method methods[] = {
      fdb_show},
     {0}};
 static const struct conf_kind kinds[] = {
-    {"fdb", "a static forwarding entry", add_params, refs, fdb_validate, fdb_open}, {0}};
+    {"fdb", "a static forwarding entry", add_params, refs, NULL, fdb_validate, fdb_open}, {0}};
 
 const struct module fdb_module = {
     .name = "fdb", .methods = methods, .kinds = kinds, .save = fdb_save, .restore = fdb_restore};

@@ -53,10 +53,12 @@ const char *port_state_name(enum port_state state)
 	return state_names[state];
 }
 
-static void state_set(struct port *p, enum port_state state, const char *why)
+// `why` is made printable first: an interface's name may hold any byte.
+static void state_set(struct port *p, enum port_state state, char *why)
 {
 	bool was_up = p->state == PORT_UP, is_up = state == PORT_UP;
 
+	value_make_printable(why);
 	if (p->state == state && strcmp(p->why, why) == 0)
 		return;
 	p->state = state;
@@ -230,12 +232,9 @@ static void check_switch(const struct conf_view *v, const struct port_conf *c, s
 			c->switch_name);
 }
 
-// What no two ports may share; only what this port has is compared.
-struct twin_search {
+struct static_search {
 	const struct port_conf *c;
 	const json_t *conf;
-	const char *key; // "socket", "device" or "ifname"
-	const char *value;
 	struct err *e;
 };
 
@@ -247,31 +246,9 @@ static bool same_str(const json_t *a, const json_t *b, const char *key)
 	return x != NULL && y != NULL && strcmp(x, y) == 0;
 }
 
-static bool check_twin(const char *name, const json_t *other, void *arg)
-{
-	struct twin_search *t = arg;
-	const char *value = json_string_value(json_object_get(other, t->key));
-
-	if (value != NULL && strcmp(value, t->value) == 0 && strcmp(name, t->c->name) != 0)
-		err_add(t->e, -EEXIST, "port %s: %s %s is already used by port %s", t->c->name, t->key, value,
-			name);
-	return true;
-}
-
-static bool check_mac(const char *name, const json_t *other, void *arg)
-{
-	struct twin_search *t = arg;
-
-	if (same_str(t->conf, other, "mac") && same_str(t->conf, other, "switch") &&
-	    strcmp(name, t->c->name) != 0)
-		err_add(t->e, -EEXIST, "port %s: mac is already that of port %s on switch %s", t->c->name,
-			name, t->c->switch_name);
-	return true;
-}
-
 static bool check_static(const char *name, const json_t *entry, void *arg)
 {
-	struct twin_search *t = arg;
+	struct static_search *t = arg;
 
 	if (same_str(t->conf, entry, "mac") && same_str(t->conf, entry, "switch"))
 		err_add(t->e, -EEXIST, "port %s: mac has the static entry %s; remove it with 'fdb del' first",
@@ -279,25 +256,27 @@ static bool check_static(const char *name, const json_t *entry, void *arg)
 	return true;
 }
 
+// What stays as it is for a port's life.
+static void check_fixed(const struct port_conf *c, struct err *e)
+{
+	const json_t *now = conf_get(NULL, "port", c->name);
+
+	if (now != NULL && json_integer_value(json_object_get(now, "queues")) != c->n_queues)
+		err_add(e, -EBUSY, "port %s: its number of queues is fixed; delete the port and add it again",
+			c->name);
+}
+
 int port_validate(const struct conf_view *target, const char *name, const json_t *conf, struct err *e)
 {
-	static const char *const keys[] = {"socket", "device", "ifname"};
 	struct port_conf c;
-	struct twin_search t = {.c = &c, .conf = conf, .e = e};
+	struct static_search t = {.c = &c, .conf = conf, .e = e};
 
 	port_conf_from(name, conf, &c);
 	check_keys(&c, conf, e);
 	check_switch(target, &c, e);
-	for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++) {
-		t.key = keys[i];
-		t.value = json_string_value(json_object_get(conf, t.key));
-		if (t.value != NULL)
-			conf_each(target, "port", check_twin, &t);
-	}
-	if (c.has_mac) {
-		conf_each(target, "port", check_mac, &t);
+	check_fixed(&c, e);
+	if (c.has_mac)
 		conf_each(target, "fdb", check_static, &t);
-	}
 	if (e->code != 0)
 		return e->code;
 	const struct port_driver *d = port_driver_for(&c);
@@ -336,6 +315,7 @@ static int port_add_open(struct change *ch, const char *name, const json_t *now,
 static void del_undo(void *port)
 {
 	port_table_add(port);
+	port_life_resume(port);
 }
 
 static void del_published(void *port)
@@ -343,8 +323,7 @@ static void del_published(void *port)
 	struct port *p = port;
 
 	atomic_store(&p->live.up, false);
-	if (p->open && p->driver->stop != NULL)
-		p->driver->stop(p);
+	port_life_stop(p);
 }
 
 static void del_close(void *port)
@@ -360,6 +339,7 @@ static int port_del_open(struct change *ch, const char *name)
 	struct port *p = port_find(name);
 
 	port_table_del(p);
+	port_life_hold(p);
 	change_undo(ch, del_undo, p);
 	change_publish(ch, del_published, p);
 	change_close(ch, del_close, p);
@@ -384,6 +364,7 @@ static void edit_undo(void *arg)
 	p->switch_index = was->switch_index;
 	p->open = was->open;
 	p->dirty = true;
+	port_life_resume(p);
 	free(was);
 }
 
@@ -397,42 +378,36 @@ static bool needs_reopen(const struct port *p, const struct port_conf *a, const 
 	return a->mtu != b->mtu && p->driver->mtu_changed == NULL;
 }
 
-// Addresses learned on the old switch, or owned, are of no use to the new port.
 static void reopen_published(void *arg)
 {
 	struct port_edit *was = arg;
 	struct port *p = was->p;
 
 	atomic_store(&p->live.up, false);
-	fdb_flush(switch_at(was->switch_index)->fdb, p->index, -1, was->switch_index != p->switch_index);
-	if (was->switch_index != p->switch_index)
+	if (was->switch_index != p->switch_index && p->own_key != 0) {
+		fdb_del(switch_at(was->switch_index)->fdb, p->own_key);
 		p->own_key = 0;
-	if (was->open && was->driver->stop != NULL)
-		was->driver->stop(p);
+	}
+	port_life_stop(p);
 }
 
+// Only now are the addresses forgotten that were learned on the old switch: workers learn until they have left.
 static void reopen_close(void *arg)
 {
 	struct port_edit *was = arg;
+	struct vswitch *vs = switch_at(was->switch_index); // NULL: it was deleted with the same change
 
+	if (vs != NULL)
+		fdb_flush(vs->fdb, was->p->index, -1, false);
 	port_life_reopen(was->p);
 	free(was);
 }
 
-static void mtu_work(void *port)
-{
-	struct port *p = port;
-
-	if (p->open)
-		p->driver->mtu_changed(p, p->conf.mtu);
-}
-
-static void mtu_close(void *arg)
+static void edit_close(void *arg)
 {
 	struct port_edit *was = arg;
 
-	if (was->conf.mtu != was->p->conf.mtu)
-		job_run("port mtu", mtu_work, NULL, was->p);
+	port_life_resume(was->p);
 	free(was);
 }
 
@@ -442,15 +417,12 @@ static int port_set_open(struct change *ch, const char *name, const json_t *now,
 	struct port_conf c;
 
 	port_conf_from(name, now, &c);
-	if (c.n_queues != p->conf.n_queues)
-		return err_set(e, -EBUSY,
-			       "port %s: its number of queues is fixed; delete the port and add it again",
-			       name);
 	struct port_edit *was = malloc(sizeof(*was));
 
 	if (was == NULL)
 		return err_set(e, -ENOMEM, "port %s: out of memory", name);
 	*was = (struct port_edit){p, p->conf, p->driver, p->switch_index, p->open};
+	port_life_hold(p);
 	change_undo(ch, edit_undo, was);
 	p->conf = c;
 	p->driver = port_driver_for(&c);
@@ -461,7 +433,7 @@ static int port_set_open(struct change *ch, const char *name, const json_t *now,
 		change_publish(ch, reopen_published, was);
 		change_close(ch, reopen_close, was);
 	} else {
-		change_close(ch, mtu_close, was);
+		change_close(ch, edit_close, was);
 	}
 	return 0;
 }

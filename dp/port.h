@@ -103,8 +103,9 @@ struct port_driver {
 	bool (*claims)(const struct port_conf *c);
 	// control thread, pure: what this driver cannot do with the conf. May be NULL.
 	int (*validate)(const struct port_conf *c, struct err *e);
-	// jobs thread: everything that blocks or can fail; sets p->drv and every rxq's and txq's drv.
-	int (*open)(struct port *p, struct err *e);
+	// jobs thread: everything that blocks or can fail; sets p->drv and every rxq's and txq's drv. The control thread
+	// may be changing p->conf meanwhile: `c` holds still during the call.
+	int (*open)(struct port *p, const struct port_conf *c, struct err *e);
 	// control thread, after the port was published / before it is unpublished. May be NULL.
 	void (*start)(struct port *p);
 	void (*stop)(struct port *p);

@@ -48,3 +48,14 @@ enum drop port_out_mtu(struct walk *k, const struct pkt *p, const struct snap_po
 	k->per_packet = true;
 	return DROP_MTU_EXCEEDED;
 }
+
+static uint16_t closed_tx(struct worker *w, struct txq *q, struct pkt **pkts, uint16_t n)
+{
+	(void)w;
+	(void)q;
+	(void)pkts;
+	(void)n;
+	return 0;
+}
+
+const struct port_driver port_closed = {.name = "closed", .tx = closed_tx};

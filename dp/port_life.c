@@ -23,18 +23,25 @@
 
 #define RETRY_FIRST_US 200000
 #define RETRY_MAX_US   5000000
+#define N_NAME_BUCKETS 4096
 
 struct port_life {
-	const struct port_driver *driver; // that is open, NULL = none
-	bool busy;                        // a job is under way
-	bool stale;                       // what is open is not what the conf says
-	bool gone;                        // deleted, workers have left
+	const struct port_driver *driver; // that is open, NULL = none; writer: the job under way
+	const struct port_driver *wanted; // what the job opens, with conf: the port's own may change
+	struct port_conf conf;
+	bool busy;       // a job is under way
+	bool started;    // the driver was started
+	bool stale;      // what is open is not what the conf says
+	bool gone;       // deleted, workers have left
+	uint32_t n_held; // changes under way: what the port should be is not decided
+	struct port *next_by_name;
 	uint64_t retry_us;
 	struct timer *retry;
 	struct err err; // of the last opening
 };
 
 static struct port *ports[MAX_PORTS];
+static struct port *by_name[N_NAME_BUCKETS];
 static uint16_t next_index;
 
 static void life_step(struct port *p);
@@ -101,6 +108,12 @@ static int queues_create(struct port *p, struct err *e)
 	return 0;
 }
 
+static void want_present(struct port *p)
+{
+	p->life->wanted = p->driver;
+	p->life->conf = p->conf;
+}
+
 struct port *port_create(const struct port_conf *c, struct err *e)
 {
 	struct port *p = aligned_alloc(64, (sizeof(*p) + 63) & ~(size_t)63);
@@ -118,6 +131,7 @@ struct port *port_create(const struct port_conf *c, struct err *e)
 	p->dirty = true;
 	p->leaving = true; // not yet shown
 	p->life->retry_us = RETRY_FIRST_US;
+	want_present(p);
 	if (index_take(p) < 0)
 		err_set(e, -ENOSPC, "port %s: there are %u ports already, which is the limit", c->name,
 			MAX_PORTS);
@@ -138,14 +152,33 @@ void port_destroy(struct port *p)
 	port_free(p);
 }
 
+// Names of ports that are not leaving, by hash.
+static uint32_t name_bucket(const char *name)
+{
+	uint32_t h = 2166136261u; // FNV-1a
+
+	for (; *name != '\0'; name++)
+		h = (h ^ (uint8_t)*name) * 16777619u;
+	return h % N_NAME_BUCKETS;
+}
+
 void port_table_add(struct port *p)
 {
+	struct port **at = &by_name[name_bucket(p->conf.name)];
+
 	p->leaving = false;
+	p->life->next_by_name = *at;
+	*at = p;
 }
 
 void port_table_del(struct port *p)
 {
+	struct port **at = &by_name[name_bucket(p->conf.name)];
+
 	p->leaving = true;
+	while (*at != p)
+		at = &(*at)->life->next_by_name;
+	*at = p->life->next_by_name;
 }
 
 struct port *port_at(uint16_t index)
@@ -155,22 +188,31 @@ struct port *port_at(uint16_t index)
 
 struct port *port_find(const char *name)
 {
-	for (uint16_t i = 0; i < MAX_PORTS; i++)
-		if (ports[i] != NULL && !ports[i]->leaving && strcmp(ports[i]->conf.name, name) == 0)
-			return ports[i];
-	return NULL;
+	struct port *p = by_name[name_bucket(name)];
+
+	while (p != NULL && strcmp(p->conf.name, name) != 0)
+		p = p->life->next_by_name;
+	return p;
 }
 
+static int driver_open(struct port *p, struct err *e)
+{
+	struct port_life *l = p->life;
+	int ret = l->wanted->open(p, &l->conf, e);
+
+	if (ret == 0)
+		l->driver = l->wanted;
+	return ret;
+}
+
+// The control thread has the port wait for this one: nobody else looks at it.
 int port_life_open(void *port, struct err *e)
 {
 	struct port *p = port;
-	int ret = p->driver->open(p, e);
+	int ret = driver_open(p, e);
 
-	if (ret < 0)
-		return ret;
-	p->life->driver = p->driver;
-	p->open = true;
-	return 0;
+	p->open = ret == 0;
+	return ret;
 }
 
 int port_life_try(void *port, struct err *e)
@@ -181,6 +223,12 @@ int port_life_try(void *port, struct err *e)
 	p->life->err = (struct err){0};
 	port_life_open(p, &p->life->err);
 	return 0;
+}
+
+static void retry_cancel(struct port_life *l)
+{
+	timer_stop(l->retry);
+	l->retry = NULL;
 }
 
 static void retry_due(void *port)
@@ -206,7 +254,10 @@ static void open_failed(struct port *p)
 
 static void open_work(void *port)
 {
-	port_life_try(port, NULL);
+	struct port *p = port;
+
+	p->life->err = (struct err){0};
+	driver_open(p, &p->life->err);
 }
 
 static void open_done(void *port)
@@ -215,16 +266,10 @@ static void open_done(void *port)
 	struct port_life *l = p->life;
 
 	l->busy = false;
-	if (l->driver != NULL && !l->gone && !l->stale) {
-		p->dirty = true;
-		change_touch(NULL, NULL);
-		port_life_published(p);
-	} else if (l->driver == NULL && !l->gone) {
-		l->stale = false;
+	if (l->driver == NULL && !l->gone && !l->stale && l->n_held == 0)
 		open_failed(p);
-	} else {
+	else
 		life_step(p);
-	}
 }
 
 static void close_work(void *port)
@@ -235,7 +280,14 @@ static void close_work(void *port)
 	p->life->driver = NULL;
 }
 
-static void close_done(void *port)
+static void mtu_work(void *port)
+{
+	struct port *p = port;
+
+	p->life->driver->mtu_changed(p, p->life->conf.mtu);
+}
+
+static void job_done(void *port)
 {
 	struct port *p = port;
 
@@ -243,24 +295,43 @@ static void close_done(void *port)
 	life_step(p);
 }
 
+// What was opened by a job of its own is shown to workers.
+static void show(struct port *p)
+{
+	p->open = true;
+	p->dirty = true;
+	change_touch(NULL, NULL);
+	port_life_published(p);
+}
+
 static void life_step(struct port *p)
 {
 	struct port_life *l = p->life;
 
-	if (l->busy)
+	if (l->busy || l->n_held > 0)
 		return;
 	if (l->driver != NULL && (l->gone || l->stale)) {
 		l->busy = true;
 		p->open = false;
-		job_run("port close", close_work, close_done, p);
+		job_run("port close", close_work, job_done, p);
 	} else if (l->gone) {
 		port_destroy(p);
 	} else if (l->driver == NULL) {
 		l->busy = true;
 		l->stale = false;
+		retry_cancel(l);
+		want_present(p);
 		if (p->state != PORT_FAILED) // a retry keeps the reason until there is another
 			port_state_set(p, PORT_OPENING, NULL);
 		job_run("port open", open_work, open_done, p);
+	} else {
+		if (!l->started)
+			show(p);
+		if (l->conf.mtu != p->conf.mtu) {
+			l->busy = true;
+			l->conf.mtu = p->conf.mtu;
+			job_run("port mtu", mtu_work, job_done, p);
+		}
 	}
 }
 
@@ -274,26 +345,41 @@ void port_life_published(void *port)
 		return;
 	}
 	l->retry_us = RETRY_FIRST_US;
-	if (p->driver->start != NULL)
-		p->driver->start(p);
+	l->started = true;
+	if (l->driver->start != NULL)
+		l->driver->start(p);
 }
 
-void port_life_reopen(void *port)
+void port_life_stop(struct port *p)
 {
-	struct port *p = port;
+	struct port_life *l = p->life;
 
-	p->life->stale = true;
-	timer_stop(p->life->retry);
-	p->life->retry = NULL;
+	if (l->started && l->driver->stop != NULL)
+		l->driver->stop(p);
+	l->started = false;
+}
+
+void port_life_hold(struct port *p)
+{
+	p->life->n_held++;
+}
+
+void port_life_resume(struct port *p)
+{
+	p->life->n_held--;
 	life_step(p);
 }
 
-void port_life_end(void *port)
+void port_life_reopen(struct port *p)
 {
-	struct port *p = port;
+	p->life->stale = true;
+	port_life_resume(p);
+}
 
+void port_life_end(struct port *p)
+{
 	p->life->gone = true;
-	timer_stop(p->life->retry);
-	p->life->retry = NULL;
+	p->life->n_held = 0; // nothing comes behind a delete
+	retry_cancel(p->life);
 	life_step(p);
 }

@@ -21,7 +21,14 @@ int port_life_open(void *port, struct err *e);
 int port_life_try(void *port, struct err *e);
 // The snapshot shows the port for the first time (or again).
 void port_life_published(void *port);
-// The present conf needs another driver or another opening; workers have left the old one.
-void port_life_reopen(void *port);
-// Workers have left; ends with port_destroy().
-void port_life_end(void *port);
+// The snapshot no longer shows it as open. Does nothing if the driver was not started.
+void port_life_stop(struct port *p);
+
+// A change of the port begins: a job that is under way ends, and what it opened waits. Each is ended by one of the
+// three below, which take the next step when they are the last.
+void port_life_hold(struct port *p);
+void port_life_resume(struct port *p); // taken back, or it needs no other opening
+void port_life_reopen(
+    struct port *p); // it needs another driver or another opening; workers have left the old one
+void port_life_end(
+    struct port *p); // it deleted the port, or the port was never added; ends with port_destroy()

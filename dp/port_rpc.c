@@ -1,10 +1,7 @@
 // Control methods of ports.
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "ctrl/api/module.h"
 #include "port_kind.h"
+#include "port_list.h"
 #include "save.h"
 
 #define TYPE_VALUES "guest|uplink|host"
@@ -63,6 +60,7 @@ static const struct column show_columns[] = {
 
 static const struct conf_ref refs[] = {{CONF_NEEDS, "switch", "switch"}, {0}};
 static const char *const not_conf[] = {"name", NULL};
+static const char *const unique[] = {"socket", "device", "ifname", "switch mac", NULL};
 
 static int port_add(struct request *rq, struct err *e)
 {
@@ -107,7 +105,7 @@ static json_t *detail(const struct port *p, const struct port_counters *n)
 	return out;
 }
 
-static json_t *port_row(const struct port *p, bool named)
+static void port_row(struct request *rq, const struct port *p, bool named)
 {
 	const json_t *conf = conf_get(NULL, "port", p->conf.name);
 	struct port_counters n;
@@ -122,44 +120,12 @@ static json_t *port_row(const struct port *p, bool named)
 
 	if (named)
 		json_object_set_new(row, "detail", detail(p, &n));
-	return row;
-}
-
-// A thousand ports are listed in several turns of the loop.
-#define ROWS_PER_STEP 64
-
-static int show_step(struct request *rq, void *state, struct err *e)
-{
-	uint32_t *at = state;
-
-	(void)e;
-	for (int rows = 0; *at < MAX_PORTS && rows < ROWS_PER_STEP; (*at)++) {
-		struct port *p = port_at(*at);
-
-		if (p == NULL || p->leaving)
-			continue;
-		rq_row(rq, port_row(p, false));
-		rows++;
-	}
-	return *at < MAX_PORTS;
+	rq_row(rq, row);
 }
 
 static int port_show(struct request *rq, struct err *e)
 {
-	const char *name = rq_str(rq, "name");
-
-	if (name == NULL) {
-		uint32_t *at = calloc(1, sizeof(*at));
-
-		return at == NULL ? err_set(e, -ENOMEM, "port: out of memory")
-				  : rq_more(rq, show_step, at, free);
-	}
-	struct port *p = port_find(name);
-
-	if (p == NULL)
-		return err_set(e, -ENOENT, "port %s: no such port", name);
-	rq_row(rq, port_row(p, true));
-	return 0;
+	return port_list(rq, rq_str(rq, "name"), port_row, e);
 }
 
 static const struct method methods[] = {
@@ -170,8 +136,8 @@ static const struct method methods[] = {
      port_show},
     {0}};
 
-static const struct conf_kind kinds[] = {{"port", "a port", conf_params, refs, port_validate, port_open},
-					 {0}};
+static const struct conf_kind kinds[] = {
+    {"port", "a port", conf_params, refs, unique, port_validate, port_open}, {0}};
 
 const struct module port_module = {
     .name = "port", .methods = methods, .kinds = kinds, .save = port_save, .restore = port_restore};

@@ -1,9 +1,13 @@
-// Steps that every port has: frames that no switch may forward, the port's own address, its MTU.
+// Steps that every port has: frames that no switch may forward, the port's own address, its MTU. And the driver that
+// a port is shown with while its own is not open: it takes nothing.
 #pragma once
 
 #include "stage.h"
 
+struct port_driver;
+
 extern const struct snap_feature port_feature;
+extern const struct port_driver port_closed;
 
 // workers
 

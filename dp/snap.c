@@ -13,6 +13,7 @@
 
 #include "ctrl/api/err.h"
 #include "ctrl/api/log.h"
+#include "port_steps.h"
 #include "switch.h"
 #include "worker.h"
 
@@ -91,6 +92,12 @@ static bool is_shown(const struct port *p)
 	return p != NULL && !p->leaving;
 }
 
+// While the driver is not open, queues know nothing that it could use, whatever `live` says.
+static const struct port_driver *shown_driver(const struct port *p)
+{
+	return p->open ? p->driver : &port_closed;
+}
+
 static const struct snap_port *port_build(struct port *p, uint32_t epoch, struct err *e)
 {
 	struct snap_port *sp = make(sizeof(*sp) + sizeof(p->vlan.allowed));
@@ -104,7 +111,7 @@ static const struct snap_port *port_build(struct port *p, uint32_t epoch, struct
 	sp->n_txqs = p->conf.n_queues;
 	sp->version = epoch;
 	sp->max_payload = p->conf.mtu;
-	sp->driver = p->driver;
+	sp->driver = shown_driver(p);
 	sp->live = &p->live;
 	sp->txqs = p->txqs;
 	sp->counters = p->counters;
@@ -127,7 +134,9 @@ static int ports_build(struct snap *s, struct err *e)
 
 		if (!is_shown(p))
 			continue;
-		ports[i] = p->dirty || p->part == NULL ? port_build(p, s->epoch, e) : p->part;
+		bool is_same = !p->dirty && p->part != NULL && p->part->driver == shown_driver(p);
+
+		ports[i] = is_same ? p->part : port_build(p, s->epoch, e);
 		if (ports[i] == NULL)
 			return -ENOMEM;
 		s->n_ports = i + 1;
@@ -217,8 +226,11 @@ static int switches_build(struct snap *s, struct err *e)
 	for (uint16_t i = 0; i < MAX_PORTS; i++) {
 		struct port *p = port_at(i);
 
-		if (p != NULL && (p->dirty || p->leaving))
-			dirty[p->switch_index] = true;
+		if (p == NULL || (!p->dirty && !p->leaving))
+			continue;
+		dirty[p->switch_index] = true;
+		if (p->part != NULL) // it may be shown on another one, whose lists name it
+			dirty[p->part->sw] = true;
 	}
 	for (uint16_t i = 0; i < MAX_SWITCHES; i++) {
 		struct vswitch *vs = switch_at(i);
@@ -285,24 +297,54 @@ void snap_discard(void)
 }
 
 // A port with an address of its own has a static entry, in its VLAN or, for a trunk, in any.
-static void own_mac_sync(struct port *p)
+static uint64_t own_key_of(const struct port *p)
 {
-	struct fdb *fdb = switch_at(p->switch_index)->fdb;
 	uint16_t fid = takes_every_vlan(p) ? FDB_ANY_FID : p->vlan.vid;
-	uint64_t key = p->conf.has_mac ? fdb_key(p->conf.mac, fid) : 0;
+
+	return is_shown(p) && p->conf.has_mac ? fdb_key(p->conf.mac, fid) : 0;
+}
+
+static void own_mac_del(struct port *p)
+{
+	if (p->own_key == 0 || p->own_key == own_key_of(p))
+		return;
+	fdb_del(switch_at(p->switch_index)->fdb, p->own_key);
+	p->own_key = 0;
+}
+
+static void own_mac_add(struct port *p)
+{
+	uint64_t key = own_key_of(p);
 
 	if (key == p->own_key)
-		return;
-	if (p->own_key != 0)
-		fdb_del(fdb, p->own_key);
+		return; // also a port that is still closing, whose switch may be gone
+	struct fdb *fdb = switch_at(p->switch_index)->fdb;
+
 	p->own_key = key;
-	if (key != 0 && fdb_add_static(fdb, key, p->index) < 0)
+	if (fdb_add_static(fdb, key, p->index) < 0)
 		log_warn("port %s: no room for its address in the forwarding database of %s", p->conf.name,
 			 p->conf.switch_name);
+	// It may have been learned elsewhere, such as on the uplink before the guest came here.
+	if (takes_every_vlan(p))
+		fdb_forget(fdb, p->conf.mac);
+}
+
+// All old ones go first: ports may have exchanged their addresses, or left one to a successor.
+static void own_macs_sync(void)
+{
+	for (int add = 0; add < 2; add++) {
+		for (uint16_t i = 0; i < MAX_PORTS; i++) {
+			struct port *p = port_at(i);
+
+			if (p != NULL && (p->dirty || p->leaving))
+				(add ? own_mac_add : own_mac_del)(p);
+		}
+	}
 }
 
 static void ports_published(const struct snap *s)
 {
+	own_macs_sync();
 	for (uint16_t i = 0; i < MAX_PORTS; i++) {
 		struct port *p = port_at(i);
 
@@ -312,8 +354,6 @@ static void ports_published(const struct snap *s)
 			retire(p->part);
 			p->part = (struct snap_port *)s->ports[i];
 		}
-		if (is_shown(p) && p->dirty)
-			own_mac_sync(p);
 		p->dirty = false;
 	}
 	for (uint16_t i = 0; i < MAX_SWITCHES; i++) {

@@ -116,16 +116,25 @@ static void del_undo(void *vs)
 	((struct vswitch *)vs)->leaving = false;
 }
 
+// Kind and bandwidth mode stay as they are for a switch's life.
+int switch_validate(const struct conf_view *target, const char *name, const json_t *conf, struct err *e)
+{
+	const json_t *now = conf_get(NULL, "switch", name);
+
+	(void)target;
+	if (now != NULL && !json_equal(now, conf))
+		return err_set(e, -EBUSY,
+			       "switch %s: its kind and bandwidth mode are fixed; delete it and add it again",
+			       name);
+	return 0;
+}
+
 int switch_open(struct change *ch, const char *name, const json_t *old, const json_t *now, struct err *e)
 {
 	struct vswitch *vs = switch_find(name);
 
 	if (old == NULL)
 		return switch_add_open(ch, name, now, e);
-	if (now != NULL)
-		return err_set(e, -EBUSY,
-			       "switch %s: its kind and bandwidth mode are fixed; delete it and add it again",
-			       name);
 	vs->leaving = true;
 	change_undo(ch, del_undo, vs);
 	change_close(ch, switch_free, vs);

@@ -50,24 +50,25 @@ static int switch_del(struct request *rq, struct err *e)
 	return conf_del(rq, "switch", rq_str(rq, "name"), e);
 }
 
-static int n_ports(uint16_t sw)
+static void count_ports(uint16_t n[MAX_SWITCHES])
 {
-	int n = 0;
-
+	memset(n, 0, MAX_SWITCHES * sizeof(*n));
 	for (uint16_t i = 0; i < MAX_PORTS; i++) {
-		struct port *p = port_at(i);
+		const struct port *p = port_at(i);
 
-		n += p != NULL && !p->leaving && p->switch_index == sw;
+		if (p != NULL && !p->leaving)
+			n[p->switch_index]++;
 	}
-	return n;
 }
 
 static int switch_show(struct request *rq, struct err *e)
 {
 	const char *name = rq_str(rq, "name");
+	uint16_t n_ports[MAX_SWITCHES];
 
 	if (name != NULL && switch_find(name) == NULL)
 		return err_set(e, -ENOENT, "switch %s: no such switch", name);
+	count_ports(n_ports);
 	for (uint16_t i = 0; i < MAX_SWITCHES; i++) {
 		struct vswitch *vs = switch_at(i);
 		struct fdb_stats f;
@@ -79,10 +80,10 @@ static int switch_show(struct request *rq, struct err *e)
 		fdb_stats(vs->fdb, &f);
 		rq_row(rq, json_pack("{s:s, s:O, s:O, s:i, s:I, s:I, s:I, s:I}", "name", vs->name, "kind",
 				     json_object_get(conf, "kind"), "bandwidth-mode",
-				     json_object_get(conf, "bandwidth-mode"), "ports", n_ports(vs->index),
-				     "fdb-entries", (json_int_t)f.n_entries, "fdb-static",
-				     (json_int_t)f.n_static, "moves-refused", (json_int_t)f.moves_refused,
-				     "evicted", (json_int_t)f.evicted));
+				     json_object_get(conf, "bandwidth-mode"), "ports",
+				     (int)n_ports[vs->index], "fdb-entries", (json_int_t)f.n_entries,
+				     "fdb-static", (json_int_t)f.n_static, "moves-refused",
+				     (json_int_t)f.moves_refused, "evicted", (json_int_t)f.evicted));
 	}
 	return 0;
 }
@@ -93,7 +94,8 @@ static const struct method methods[] = {
     {"switch.show", "list switches", show_params, show_columns, METHOD_READ, switch_show},
     {0}};
 
-static const struct conf_kind kinds[] = {{"switch", "a switch", conf_params, NULL, NULL, switch_open}, {0}};
+static const struct conf_kind kinds[] = {
+    {"switch", "a switch", conf_params, NULL, NULL, switch_validate, switch_open}, {0}};
 
 const struct module switch_module = {
     .name = "switch", .init = switch_init, .fini = switch_fini, .methods = methods, .kinds = kinds};

@@ -13,7 +13,7 @@
 #include "port.h"
 #include "walk.h"
 
-#define FRAME_SIZE 2048
+#define FRAME_SIZE (FRAME_MAX_MTU + 22) // with header and two tags
 
 static const struct param packet_params[] = {
     {"port", PARAM_NAME, PARAM_REQUIRED, "the port that it would come from"},
@@ -139,7 +139,7 @@ static void note_text(const struct trace_note *t, const struct pkt *p, char *tex
 		snprintf(text, n, "%s address: to the ports of %s", p->data[0] & 1 ? "group" : "unknown",
 			 vlan);
 	else if (t->stage == STAGE_TRANSMIT && t->dest.tagged)
-		snprintf(text, n, "tagged %u", t->dest.tci & 0xfff);
+		snprintf(text, n, "tagged %u", t->dest.tci & 0xfffu);
 	else if (t->stage == STAGE_TRANSMIT)
 		snprintf(text, n, "untagged");
 }
@@ -198,7 +198,7 @@ static void trace_run(struct request *rq, struct trace_work *t, const struct por
 	t->pkt.src = p->index;
 	t->walk.snap = snap_now();
 	t->walk.in = t->walk.snap->ports[p->index];
-	t->walk.sw = t->walk.snap->switches[p->switch_index];
+	t->walk.sw = t->walk.snap->switches[t->walk.in->sw]; // not p's: a change may be under way
 	t->walk.trace = &t->trace;
 	enum drop drop = parse(&t->pkt);
 

@@ -94,7 +94,7 @@ static void send_direct(struct worker *w, const struct snap_port *dst, struct tx
 	uint16_t sent = dst->driver->tx(w, q, b->p, b->n);
 
 	for (uint16_t i = 0; i < sent; i++)
-		sum += bytes[i];
+		sum += bytes[i]; // cppcheck-suppress uninitvar // sent <= b->n: the first loop filled these
 	to->tx_packets += sent;
 	to->tx_bytes += sum;
 	// All packets of a batch come from one burst of one port.

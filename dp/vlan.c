@@ -12,20 +12,22 @@
 #include "snap.h"
 #include "vlan_kind.h"
 
-// Prune always wins, over the native VLAN too.
+// Without a native VLAN untagged frames do not pass. Prune always wins, over the native VLAN too.
 static void trunk_from(const json_t *conf, struct vlan_conf *c)
 {
 	const char *allowed = json_string_value(json_object_get(conf, "allowed"));
 	const char *prune = json_string_value(json_object_get(conf, "prune"));
 	struct value_vlans yes = {0}, no = {0};
 
-	c->vid = json_integer_value(json_object_get(conf, "native"));
+	const json_t *native = json_object_get(conf, "native");
+
+	c->vid = json_integer_value(native);
 	if (allowed != NULL)
 		value_parse_vlans(allowed, &yes);
 	if (prune != NULL)
 		value_parse_vlans(prune, &no);
 	for (uint16_t v = 0; v < 4096; v++)
-		if ((v == c->vid || value_vlans_has(&yes, v)) && !value_vlans_has(&no, v))
+		if (((native != NULL && v == c->vid) || value_vlans_has(&yes, v)) && !value_vlans_has(&no, v))
 			c->allowed[v / 64] |= 1ull << (v % 64);
 }
 

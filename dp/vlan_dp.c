@@ -75,7 +75,7 @@ enum drop vlan_out_trunk(struct walk *k, const struct pkt *p, const struct snap_
 	d->tagged = p->vid != dst->vid;
 	if (!d->tagged)
 		return leave_untagged(p);
-	// The priority of the frame's own tag stays.
-	d->tci = p->vid | (p->flags & PKT_TAGGED ? p->tci & 0xf000 : 0);
+	// The priority that the frame came with stays, also when its tag has been taken off for another member meanwhile.
+	d->tci = p->vid | (p->tci & 0xf000);
 	return DROP_NONE;
 }

@@ -1,21 +1,24 @@
 // Control methods of VLAN modes.
 #include <errno.h>
-#include <string.h>
 
 #include "ctrl/api/module.h"
 #include "port.h"
+#include "port_list.h"
 #include "vlan_kind.h"
 
-#define KEYS                                                                                        \
-	{"mode", PARAM_ENUM, PARAM_REQUIRED,                                                        \
-	 "untagged = no tags; access = one VLAN, seen untagged by the guest; "                      \
-	 "trunk = several VLANs, tagged",                                                           \
-	 .values = "untagged|access|trunk"},                                                        \
-	    {"vlan", PARAM_INT, 0, "access: the VLAN", .min = 1, .max = 4094},                      \
-	    {"allowed", PARAM_VLANS, 0, "trunk: VLANs that pass, such as 10-20,30"},                \
-	    {"prune", PARAM_VLANS, 0, "trunk: VLANs that do not pass, whatever is allowed"},        \
-	{                                                                                           \
-		"native", PARAM_INT, 0, "trunk: the VLAN of untagged frames", .min = 1, .max = 4094 \
+#define KEYS                                                                                              \
+	{"mode", PARAM_ENUM, PARAM_REQUIRED,                                                              \
+	 "untagged = no tags; access = one VLAN, seen untagged by the guest; "                            \
+	 "trunk = several VLANs, tagged",                                                                 \
+	 .values = "untagged|access|trunk"},                                                              \
+	    {"vlan", PARAM_INT, 0, "access: the VLAN", .min = 1, .max = 4094},                            \
+	    {"allowed", PARAM_VLANS, 0, "trunk: VLANs that pass, such as 10-20,30"},                      \
+	    {"prune", PARAM_VLANS, 0, "trunk: VLANs that do not pass, whatever is allowed"},              \
+	{                                                                                                 \
+		"native", PARAM_INT, 0,                                                                   \
+		    "trunk: the VLAN of untagged frames, 0 = they stay untagged; without it they do not " \
+		    "pass",                                                                               \
+		    .min = 0, .max = 4094                                                                 \
 	}
 
 static const struct param set_params[] = {
@@ -45,27 +48,22 @@ static int vlan_set(struct request *rq, struct err *e)
 	return change_submit(ch, e);
 }
 
+static void vlan_row(struct request *rq, const struct port *p, bool named)
+{
+	const json_t *conf = conf_get(NULL, "vlan", p->conf.name);
+	json_t *row = conf != NULL ? json_copy((json_t *)conf) : json_object();
+
+	(void)named;
+	if (conf == NULL)
+		json_object_set_new(row, "mode",
+				    json_string(p->conf.type == PORT_UPLINK ? "trunk" : "untagged"));
+	json_object_set_new(row, "port", json_string(p->conf.name));
+	rq_row(rq, row);
+}
+
 static int vlan_show(struct request *rq, struct err *e)
 {
-	const char *name = rq_str(rq, "port");
-
-	if (name != NULL && port_find(name) == NULL)
-		return err_set(e, -ENOENT, "port %s: no such port", name);
-	for (uint16_t i = 0; i < MAX_PORTS; i++) {
-		struct port *p = port_at(i);
-
-		if (p == NULL || p->leaving || (name != NULL && strcmp(name, p->conf.name) != 0))
-			continue;
-		const json_t *conf = conf_get(NULL, "vlan", p->conf.name);
-		json_t *row = conf != NULL ? json_copy((json_t *)conf) : json_object();
-
-		if (conf == NULL)
-			json_object_set_new(row, "mode",
-					    json_string(p->conf.type == PORT_UPLINK ? "trunk" : "untagged"));
-		json_object_set_new(row, "port", json_string(p->conf.name));
-		rq_row(rq, row);
-	}
-	return 0;
+	return port_list(rq, rq_str(rq, "port"), vlan_row, e);
 }
 
 static const struct method methods[] = {
@@ -73,6 +71,6 @@ static const struct method methods[] = {
     {"vlan.show", "list ports with their VLAN modes", show_params, show_columns, METHOD_READ, vlan_show},
     {0}};
 static const struct conf_kind kinds[] = {
-    {"vlan", "a port's VLAN mode", conf_params, refs, vlan_validate, vlan_open}, {0}};
+    {"vlan", "a port's VLAN mode", conf_params, refs, NULL, vlan_validate, vlan_open}, {0}};
 
 const struct module vlan_module = {.name = "vlan", .methods = methods, .kinds = kinds};

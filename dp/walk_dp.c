@@ -113,29 +113,34 @@ static void add_dest(struct walk *k, const struct pkt *p, uint16_t port, void *a
 		plan->flood = true;
 }
 
-static uint16_t lookup_key(struct walk *k, uint64_t key)
+// NULL = none such on this switch: it was removed, or attached to another one, after a worker had learned it.
+static const struct snap_port *known_port(struct walk *k, uint16_t port)
 {
-	uint16_t port = fdb_lookup_ref(k->sw->fdb, key, &k->dst_ref);
+	const struct snap_port *dst = port < k->snap->n_ports ? k->snap->ports[port] : NULL;
 
-	// An entry may outlive its port for a moment.
-	if (port >= k->snap->n_ports || k->snap->ports[port] == NULL)
-		return FDB_NO_PORT;
-	k->dst_key = key;
-	return port;
+	return dst != NULL && likely(dst->sw == k->in->sw) ? dst : NULL;
+}
+
+static const struct snap_port *lookup_key(struct walk *k, uint64_t key)
+{
+	const struct snap_port *dst = known_port(k, fdb_lookup_ref(k->sw->fdb, key, &k->dst_ref));
+
+	k->dst_key = dst != NULL ? key : 0;
+	return dst;
 }
 
 // Which port the address is known on, in the packet's VLAN or as the own address of a trunk that has this VLAN.
 static uint16_t lookup(struct walk *k, const struct pkt *p)
 {
 	k->news = fdb_news(k->sw->fdb);
-	uint16_t port = lookup_key(k, fdb_key(p->data, p->vid));
+	const struct snap_port *dst = lookup_key(k, fdb_key(p->data, p->vid));
 
-	if (likely(port != FDB_NO_PORT))
-		return port;
+	if (likely(dst != NULL))
+		return dst->index;
 	k->missed = true;
-	port = lookup_key(k, fdb_key(p->data, FDB_ANY_FID));
-	if (port == FDB_NO_PORT || snap_port_has_vlan(k->snap->ports[port], p->vid))
-		return port;
+	dst = lookup_key(k, fdb_key(p->data, FDB_ANY_FID));
+	if (dst != NULL && snap_port_has_vlan(dst, p->vid))
+		return dst->index;
 	k->dst_key = 0;
 	return FDB_NO_PORT;
 }

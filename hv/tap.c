@@ -171,18 +171,18 @@ static int interface_open(const struct port_conf *c, struct err *e)
 	return rc;
 }
 
-static int tap_open(struct port *p, struct err *e)
+static int tap_open(struct port *p, const struct port_conf *c, struct err *e)
 {
 	struct tap *t = aligned_alloc(alignof(struct tap), sizeof(*t));
 
 	if (t == NULL)
-		return err_set(e, -ENOMEM, "port %s: out of memory", p->conf.name);
+		return err_set(e, -ENOMEM, "port %s: out of memory", c->name);
 	memset(t, 0, sizeof(*t));
 	t->port = p;
-	t->conf = p->conf;
-	strcpy(t->ifname, p->conf.ifname);
+	t->conf = *c;
+	strcpy(t->ifname, c->ifname);
 	t->poll_cycles = rte_get_tsc_hz() / 1000000 * POLL_US;
-	t->fd = interface_open(&p->conf, e);
+	t->fd = interface_open(c, e);
 	if (t->fd < 0) {
 		int code = t->fd;
 

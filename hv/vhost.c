@@ -101,9 +101,8 @@ static int socket_open(struct vhost *v, struct err *e)
 		       "cannot use %s: the vhost-user library has no place for one more connection", v->path);
 }
 
-static struct vhost *vhost_create(struct port *p)
+static struct vhost *vhost_create(struct port *p, const struct port_conf *c)
 {
-	const struct port_conf *c = &p->conf;
 	size_t size = sizeof(struct vhost) + 2 * c->n_queues * sizeof(struct vhost_ring);
 	struct vhost *v =
 	    aligned_alloc(alignof(struct vhost_ring), RTE_ALIGN(size, alignof(struct vhost_ring)));
@@ -128,13 +127,13 @@ static struct vhost *vhost_create(struct port *p)
 	return v;
 }
 
-static int vhost_open(struct port *p, struct err *e)
+static int vhost_open(struct port *p, const struct port_conf *c, struct err *e)
 {
-	struct vhost *v = vhost_create(p);
+	struct vhost *v = vhost_create(p, c);
 	struct err reason = {0};
 
 	if (v == NULL)
-		return err_set(e, -ENOMEM, "port %s: out of memory", p->conf.name);
+		return err_set(e, -ENOMEM, "port %s: out of memory", c->name);
 	// The library reports every message and every failed try, in no limit, and prints in workers.
 	if (log_level_get() < LOG_LEVEL_DEBUG)
 		rte_log_set_level_pattern("lib.vhost.*", RTE_LOG_CRIT);
@@ -142,7 +141,7 @@ static int vhost_open(struct port *p, struct err *e)
 	if (v->server && socket_open(v, &reason) != 0 && reason.code != -EBUSY) {
 		vhost_talk_end(v, true);
 		free(v);
-		return err_set(e, reason.code, "port %s: %s", p->conf.name, reason.text);
+		return err_set(e, reason.code, "port %s: %s", c->name, reason.text);
 	}
 	p->drv = v;
 	return 0;

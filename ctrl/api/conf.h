@@ -39,6 +39,9 @@ struct conf_kind {
 	// unknown keys are refused.
 	const struct param *params;
 	const struct conf_ref *refs; // NULL = none. References are checked by the engine
+	// Keys of strings whose values no two rows share, ended by NULL; keys that count together stand in one
+	// string ("switch mac"). NULL = none. Checked by the engine.
+	const char *const *unique;
 	// Pure. Reports every finding with err_add(); `name`'s row is `conf` in `target`. May be NULL.
 	int (*validate)(const struct conf_view *target, const char *name, const json_t *conf, struct err *e);
 	// Makes it real, invisible to workers until published. `old` NULL = add, `now` NULL = delete.

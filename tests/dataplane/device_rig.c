@@ -38,7 +38,7 @@ void device_open(const char *string, uint16_t mtu)
 	device = port_make("up0", string, mtu, 1);
 	snapshot_make(device);
 	ck_assert_msg(device->driver->validate(&device->conf, &device_err) == 0, "%s", device_err.text);
-	ck_assert_msg(device->driver->open(device, &device_err) == 0, "%s", device_err.text);
+	ck_assert_msg(device->driver->open(device, &device->conf, &device_err) == 0, "%s", device_err.text);
 	device->driver->start(device);
 }
 
@@ -64,7 +64,7 @@ void device_refused(const char *string, uint16_t n_queues, const char *text)
 	struct port *p = port_make("up1", string, 1500, n_queues);
 
 	if (p->driver->validate(&p->conf, &device_err) == 0)
-		ck_assert_int_lt(p->driver->open(p, &device_err), 0);
+		ck_assert_int_lt(p->driver->open(p, &p->conf, &device_err), 0);
 	ck_assert_msg(strncmp(device_err.text, "port up1: ", 10) == 0, "%s", device_err.text);
 	ck_assert_msg(strstr(device_err.text, text) != NULL, "%s", device_err.text);
 	ck_assert_ptr_null(p->drv);

@@ -95,7 +95,7 @@ struct port *rig_port_start(const struct port_driver *d, const struct port_conf 
 	struct err e = {0};
 
 	ck_assert_msg(d->validate(c, &e) == 0, "%s", e.text);
-	ck_assert_msg(d->open(p, &e) == 0, "%s", e.text);
+	ck_assert_msg(d->open(p, &p->conf, &e) == 0, "%s", e.text);
 	d->start(p);
 	return p;
 }

@@ -183,6 +183,44 @@ void del(const char *kind, const char *name)
 	ck_assert_msg(e.code == 0, "%s %s: %s", kind, name, e.text);
 }
 
+struct edits {
+	json_t *kinds;
+	struct outcome o;
+};
+
+static void edits_turn(void *arg)
+{
+	struct edits *d = arg;
+	struct change *ch = change_new_quiet(change_done, &d->o);
+	const char *kind, *name;
+	json_t *rows, *conf;
+
+	json_object_foreach (d->kinds, kind, rows) {
+		json_object_foreach (rows, name, conf) {
+			if (json_is_null(conf))
+				change_del(ch, kind, name);
+			else
+				change_put(ch, kind, name, json_incref(conf));
+		}
+	}
+	if (change_submit(ch, &d->o.e) < 0)
+		d->o.done = true;
+}
+
+void changes(const char *first, const char *second)
+{
+	struct edits d[2] = {{.kinds = json_of(first)}, {.kinds = json_of(second)}};
+
+	for (int i = 0; i < 2; i++)
+		engine_queue(edits_turn, &d[i]);
+	while (!engine_is_idle())
+		loop_turn();
+	for (int i = 0; i < 2; i++) {
+		ck_assert_msg(d[i].o.done && d[i].o.e.code == 0, "%s", d[i].o.e.text);
+		json_decref(d[i].kinds);
+	}
+}
+
 void refused(const char *kind, const char *name, const char *text, const char *words)
 {
 	struct err e = edit(kind, name, json_of(text));

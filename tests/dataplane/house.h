@@ -37,6 +37,8 @@ void sw(const char *name, const char *kind);
 void port(const char *name, const char *sw, const char *text);
 void set(const char *kind, const char *name, const char *text);
 void del(const char *kind, const char *name);
+// Two requests that come together: each {kind: {name: conf, or null to delete}}; the second may be NULL.
+void changes(const char *first, const char *second);
 // Refused: the sentence must contain `words`.
 void refused(const char *kind, const char *name, const char *text, const char *words);
 
@@ -63,6 +65,9 @@ void house_flows(bool on);	 // compile and use flows (the start), or let every p
 void house_seconds(uint32_t n); // so much time goes by, addresses age
 
 // Ring ports
+void ring_refuse(bool on); // whether rings that are opened from now on fail
+void ring_hold(bool on);   // whether who opens a ring has to wait
+bool ring_is_opening(void);
 void ring_up(const char *port, bool up);
 void ring_accept(const char *port, int n); // the next n frames only, then the queue is full; -1 = all
 void ring_borrow(const char *port,

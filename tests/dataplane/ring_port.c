@@ -3,9 +3,12 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "ctrl/api/err.h"
 #include "dp/port.h"
 #include "dp/worker.h"
 
@@ -22,6 +25,7 @@ struct ring {
 	struct fifo in, out; // toward the switch, from the switch
 	int accept;
 	size_t piece;
+	bool started;
 	struct frame lent[PKT_BURST];
 	struct iovec iov[PKT_BURST][MAX_PIECES], rest[PKT_BURST][MAX_PIECES];
 	struct frame taken;
@@ -51,6 +55,10 @@ static bool fifo_get(struct fifo *f, struct frame *out)
 	return true;
 }
 
+static _Atomic bool refuses; // to be opened
+static _Atomic bool holds;   // whoever opens one
+static _Atomic bool is_opening;
+
 static struct ring *ring_of(const char *name)
 {
 	struct port *p = port_find(name);
@@ -66,24 +74,40 @@ static bool ring_claims(const struct port_conf *c)
 	return strncmp(c->device, "ring:", 5) == 0;
 }
 
-static int ring_open(struct port *p, struct err *e)
+static int ring_open(struct port *p, const struct port_conf *c, struct err *e)
 {
+	atomic_store(&is_opening, true);
+	while (atomic_load(&holds))
+		sched_yield();
+	atomic_store(&is_opening, false);
+	if (atomic_load(&refuses))
+		return err_set(e, -ENODEV, "port %s: there is no ring", c->name);
 	struct ring *r = calloc(1, sizeof(*r));
 
-	(void)e;
 	pthread_mutex_init(&r->lock, NULL);
 	r->accept = -1;
 	p->drv = r;
-	for (uint16_t q = 0; q < p->conf.n_queues; q++)
+	for (uint16_t q = 0; q < c->n_queues; q++)
 		p->rxqs[q].drv = p->txqs[q].drv = r;
 	return 0;
 }
 
 static void ring_start(struct port *p)
 {
+	struct ring *r = p->drv;
+
+	r->started = true;
 	atomic_store(&p->live.up, true);
 	atomic_store(&p->live.n_tx_active, p->conf.n_queues);
 	port_state_set(p, PORT_UP, NULL);
+}
+
+static void ring_stop(struct port *p)
+{
+	struct ring *r = p->drv;
+
+	r->started = false;
+	atomic_store(&p->live.up, false);
 }
 
 static void ring_close(struct port *p)
@@ -91,10 +115,18 @@ static void ring_close(struct port *p)
 	struct ring *r = p->drv;
 	struct frame f;
 
+	ck_assert_msg(!r->started, "port %s is closed without having been stopped", p->conf.name);
 	while (fifo_get(&r->in, &f) || fifo_get(&r->out, &f))
 		;
 	pthread_mutex_destroy(&r->lock);
 	free(r);
+	p->drv = NULL;
+}
+
+static void ring_mtu_changed(struct port *p, uint16_t mtu)
+{
+	(void)mtu;
+	ck_assert_msg(p->drv != NULL, "port %s has no driver's port", p->conf.name);
 }
 
 static void lend(struct ring *r, uint16_t at, struct pkt *p, uint16_t src)
@@ -199,7 +231,9 @@ static const struct port_driver ring_driver = {
     .claims = ring_claims,
     .open = ring_open,
     .start = ring_start,
+    .stop = ring_stop,
     .close = ring_close,
+    .mtu_changed = ring_mtu_changed,
     .rx = ring_rx,
     .tx = ring_tx,
 };
@@ -210,6 +244,21 @@ void ring_register(void)
 }
 
 // The test's side
+
+void ring_refuse(bool on)
+{
+	atomic_store(&refuses, on);
+}
+
+void ring_hold(bool on)
+{
+	atomic_store(&holds, on);
+}
+
+bool ring_is_opening(void)
+{
+	return atomic_load(&is_opening);
+}
 
 void ring_queue(const char *port, const struct frame *f)
 {

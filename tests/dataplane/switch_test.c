@@ -207,6 +207,32 @@ START_TEST(removal_forgets_addresses)
 }
 END_TEST
 
+START_TEST(what_no_two_ports_share)
+{
+	two_ports();
+	port("m", "sw0", "{'mac': '02:00:00:00:00:0d'}");
+	refused("port", "x", "{'switch': 'sw0', 'type': 'guest', 'device': 'ring:a'}",
+		"port x: device ring:a is already used by port a");
+	refused("port", "b", "{'switch': 'sw0', 'type': 'guest', 'device': 'ring:a'}",
+		"port b: device ring:a is already used by port a");
+	refused("port", "x",
+		"{'switch': 'sw0', 'type': 'guest', 'device': 'ring:x', 'mac': '02:00:00:00:00:0d'}",
+		"port x: switch mac sw0 02:00:00:00:00:0d is already used by port m");
+	sw("sw1", "internal");
+	port("x", "sw1", "{'mac': '02:00:00:00:00:0d'}"); // another switch is another network
+}
+END_TEST
+
+START_TEST(what_is_fixed_is_refused)
+{
+	sw("sw0", "internal");
+	port("a", "sw0", NULL);
+	refused("switch", "sw0", "{'kind': 'private'}", "switch sw0: its kind and bandwidth mode are fixed");
+	refused("port", "a", "{'switch': 'sw0', 'type': 'guest', 'device': 'ring:a', 'queues': 2}",
+		"port a: its number of queues is fixed");
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("switch");
@@ -226,6 +252,8 @@ int main(void)
 	tcase_add_test(t, mtu_counts_what_is_behind_the_header);
 	tcase_add_test(t, borrowed_frames_arrive_whole);
 	tcase_add_test(t, removal_forgets_addresses);
+	tcase_add_test(t, what_no_two_ports_share);
+	tcase_add_test(t, what_is_fixed_is_refused);
 	suite_add_tcase(s, t);
 	return house_run(s, 0);
 }

@@ -230,7 +230,7 @@ static void expect_refusal(const char *ifname, int code, const char *sentence)
 	strcpy(c.ifname, ifname);
 	struct port *p = rig_port(&tap_driver, &c);
 
-	ck_assert_int_eq(tap_driver.open(p, &e), code);
+	ck_assert_int_eq(tap_driver.open(p, &p->conf, &e), code);
 	ck_assert_str_eq(e.text, sentence);
 	rig_port_free(p);
 }

@@ -404,7 +404,7 @@ static void expect_refusal(const struct port_conf *c, int code, const char *part
 	struct port *p = rig_port(&vhost_driver, c);
 	struct err e = {0};
 
-	ck_assert_int_eq(vhost_driver.open(p, &e), code);
+	ck_assert_int_eq(vhost_driver.open(p, &p->conf, &e), code);
 	ck_assert_msg(strncmp(e.text, "port vm1: cannot listen on /", 28) == 0 && strstr(e.text, part), "%s",
 		      e.text);
 	rig_port_free(p);

@@ -95,6 +95,18 @@ START_TEST(prune_wins_over_native)
 }
 END_TEST
 
+START_TEST(a_trunk_without_native_takes_no_untagged_frames)
+{
+	vlans();
+	set("vlan", "trunk", "{'mode': 'trunk', 'allowed': '10-12'}");
+	inject("trunk", eth(MAC_ALL, MAC_A));
+	expect_drops("trunk", "vlan-not-allowed", 1);
+	inject("plain", eth(MAC_ALL, MAC_B));
+	expect_last("u");
+	expect_nothing("trunk");
+}
+END_TEST
+
 START_TEST(double_tags_cannot_hop)
 {
 	vlans();
@@ -138,7 +150,7 @@ START_TEST(a_trunk_with_an_own_address_is_known_in_every_vlan_it_has)
 
 	vlans();
 	port("t2", "sw0", "{'mac': '02:00:00:00:00:0d'}");
-	set("vlan", "t2", "{'mode': 'trunk', 'allowed': '10,20'}");
+	set("vlan", "t2", "{'mode': 'trunk', 'allowed': '10,20', 'native': 0}");
 	inject("acc10", eth(mac, MAC_A));
 	expect("t2", tagged(mac, MAC_A, 10));
 	inject("acc20", eth(mac, MAC_A));
@@ -147,6 +159,26 @@ START_TEST(a_trunk_with_an_own_address_is_known_in_every_vlan_it_has)
 	expect("t2", eth(mac, MAC_A)); // native is the untagged VLAN
 	inject("u", tagged(mac, MAC_B, 30));
 	expect("trunk", eth(mac, MAC_B)); // unknown in VLAN 30
+}
+END_TEST
+
+START_TEST(a_trunks_own_address_is_not_learned_elsewhere)
+{
+	const uint8_t mac[6] = {2, 0, 0, 0, 0, 0xd};
+
+	vlans();
+	inject("u", tagged(MAC_A, mac, 10)); // before the guest came here
+	expect("acc10", eth(MAC_A, mac));
+	expect("trunk", tagged(MAC_A, mac, 10));
+	expect_fdb("sw0", 10, mac, "u");
+	port("t2", "sw0", "{'mac': '02:00:00:00:00:0d'}");
+	set("vlan", "t2", "{'mode': 'trunk', 'allowed': '10,20', 'native': 0}");
+	inject("acc10", eth(mac, MAC_A));
+	expect("t2", tagged(mac, MAC_A, 10));
+	inject("u", tagged(MAC_A, mac, 10));
+	expect("acc10", eth(MAC_A, mac));
+	inject("acc10", eth(mac, MAC_A));
+	expect("t2", tagged(mac, MAC_A, 10));
 }
 END_TEST
 
@@ -188,6 +220,31 @@ START_TEST(impossible_modes_are_refused)
 }
 END_TEST
 
+// More members than a worker's batches: untagged ones are sent before the last trunk is looked at.
+START_TEST(priority_stays_for_the_last_member)
+{
+	struct frame *f = with_tag(eth(MAC_ALL, MAC_A), 0x8100, 0xa000 | 10);
+	char name[16];
+
+	sw("sw0", "external");
+	port("in", "sw0", NULL);
+	set("vlan", "in", "{'mode': 'trunk', 'allowed': '10'}");
+	for (int i = 0; i < 66; i++) {
+		snprintf(name, sizeof(name), "p%d", i);
+		port(name, "sw0", NULL);
+		set("vlan", name, "{'mode': 'access', 'vlan': 10}");
+	}
+	port("out", "sw0", NULL);
+	set("vlan", "out", "{'mode': 'trunk', 'allowed': '10'}");
+	inject("in", f);
+	expect("out", f);
+	for (int i = 0; i < 66; i++) {
+		snprintf(name, sizeof(name), "p%d", i);
+		expect(name, eth(MAC_ALL, MAC_A));
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("vlan");
@@ -201,13 +258,16 @@ int main(void)
 	tcase_add_test(t, priority_tags_count_as_untagged);
 	tcase_add_test(t, trunk_native_allowed_and_prune);
 	tcase_add_test(t, prune_wins_over_native);
+	tcase_add_test(t, a_trunk_without_native_takes_no_untagged_frames);
 	tcase_add_test(t, double_tags_cannot_hop);
 	tcase_add_test(t, service_tags_are_not_carried);
 	tcase_add_test(t, a_known_destination_in_another_vlan_is_another_address);
 	tcase_add_test(t, a_trunk_with_an_own_address_is_known_in_every_vlan_it_has);
+	tcase_add_test(t, a_trunks_own_address_is_not_learned_elsewhere);
 	tcase_add_test(t, a_changed_mode_takes_effect_at_once);
 	tcase_add_test(t, borrowed_frames_are_tagged_too);
 	tcase_add_test(t, impossible_modes_are_refused);
+	tcase_add_test(t, priority_stays_for_the_last_member);
 	suite_add_tcase(s, t);
 	return house_run(s, 0);
 }

@@ -118,7 +118,7 @@ def test_mtu_is_changed_in_place(lan):
     lan.wait_ping(a.ns, "10.0.0.2", 8972)
     lan.rpc("port.set", name="host0", mtu=2000)
     wait_for(lambda: "mtu 2000" in lan.net.run(lan.host, "ip", "link", "show", host.ifname))
-    assert not lan.ping(a.ns, "10.0.0.2", 1973)
+    assert not lan.ping(a.ns, "10.0.0.2", 1973), (lan.drops("a"), lan.row("host0"))
     assert lan.drops("a") == {"mtu-exceeded": 1}
     assert lan.ping(a.ns, "10.0.0.2", 1972)
 
