@@ -35,7 +35,7 @@
 	X(TX_FULL, "tx-full", "transmit", "destination's queue is full")                                    \
 	X(TX_BUSY, "tx-busy", "transmit", "destination's mailbox is full")                                  \
 	X(NO_MEMORY, "no-memory", "transmit", "no packet buffer for a copy")                                \
-	X(PORT_REMOVED, "port-removed", "transmit", "destination was removed while the packet was held")            \
+	X(PORT_REMOVED, "port-removed", "transmit", "destination was removed while the packet was held")    \
 	X(CONTROL_RATE, "control-rate", "classify", "more ARP, ND, DHCP and the like than one port may send")
 
 enum drop {

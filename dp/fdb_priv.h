@@ -68,7 +68,7 @@ struct fdb {
 	_Atomic uint32_t evict_hand;
 	_Atomic uint16_t version;
 	_Atomic uint32_t news; // raised behind every new or moved entry
-	_Atomic uint16_t top; // hint: the port that has most
+	_Atomic uint16_t top;  // hint: the port that has most
 	_Atomic uint64_t learned, moved, moves_refused, evicted, aged, full;
 };
 

@@ -17,9 +17,9 @@
 
 #include "walk.h"
 
-#define FLOW_FIRST   64	     // flows of a new table
-#define FLOW_MAX_DEPS 10	     // parts of the snapshot that one flow rests on
-#define FLOW_IDLE_S  10	     // unused for so long: given back
+#define FLOW_FIRST         64    // flows of a new table
+#define FLOW_MAX_DEPS      10    // parts of the snapshot that one flow rests on
+#define FLOW_IDLE_S        10    // unused for so long: given back
 #define FLOW_CONTROL_PPS   20000 // control protocols per port
 #define FLOW_CONTROL_BURST 2048
 
@@ -51,8 +51,8 @@ struct flow_view {
 
 // `max` flows at most (rounded down to FLOW_FIRST * 4^n). NULL without memory.
 struct flow_table *flow_create(uint32_t max, uint32_t seed);
-void flow_destroy(struct flow_table *t); // workers have passed; accepts NULL
-uint32_t flow_size(const struct flow_table *t);	 // flows it has room for
+void flow_destroy(struct flow_table *t);         // workers have passed; accepts NULL
+uint32_t flow_size(const struct flow_table *t);  // flows it has room for
 uint32_t flow_count(const struct flow_table *t); // flows it holds; racy by a few
 // The worker asks for more room. Gives it; -ENOMEM or -ENOSPC (at its largest) otherwise.
 bool flow_grow_due(const struct flow_table *t);

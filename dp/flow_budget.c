@@ -10,7 +10,7 @@
 #include "flow_kind.h"
 #include "port.h"
 
-#define LOOK_US	       10000
+#define LOOK_US        10000
 #define PORTS_PER_LOOK 512
 
 static uint32_t budget = 1u << 20;

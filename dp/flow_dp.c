@@ -16,7 +16,7 @@
 #include "mix.h"
 #include "worker.h"
 
-#define ESCAPE_L3 (PKT_FRAG | PKT_IP_OPTIONS | PKT_BEYOND_HEAD | PKT_L4_UNKNOWN)
+#define ESCAPE_L3    (PKT_FRAG | PKT_IP_OPTIONS | PKT_BEYOND_HEAD | PKT_L4_UNKNOWN)
 #define MOVE_BUCKETS 16 // of an index that is being left, per burst
 
 // Keys
@@ -84,8 +84,10 @@ static uint32_t key_hash(const struct flow_table *t, const struct flow_key *k)
 
 static bool key_equal(const uint64_t a[KEY_WORDS], const struct flow_key *k)
 {
-	__m256i x = _mm256_xor_si256(_mm256_loadu_si256((const void *)a), _mm256_loadu_si256((const void *)k->w));
-	__m128i y = _mm_xor_si128(_mm_loadu_si128((const void *)(a + 4)), _mm_loadu_si128((const void *)(k->w + 4)));
+	__m256i x =
+	    _mm256_xor_si256(_mm256_loadu_si256((const void *)a), _mm256_loadu_si256((const void *)k->w));
+	__m128i y =
+	    _mm_xor_si128(_mm_loadu_si128((const void *)(a + 4)), _mm_loadu_si128((const void *)(k->w + 4)));
 
 	return _mm256_testz_si256(x, x) & _mm_testz_si128(y, y);
 }
@@ -101,12 +103,14 @@ static struct flow_bucket *bucket_of(struct flow_index *x, uint32_t hash, int ch
 
 static uint32_t bucket_matches(const struct flow_bucket *b, uint32_t hash)
 {
-	__m256i same = _mm256_cmpeq_epi32(_mm256_load_si256((const void *)b->hash), _mm256_set1_epi32((int)hash));
+	__m256i same =
+	    _mm256_cmpeq_epi32(_mm256_load_si256((const void *)b->hash), _mm256_set1_epi32((int)hash));
 
 	return (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(same));
 }
 
-static uint32_t index_find(const struct flow_table *t, struct flow_index *x, uint32_t hash, const struct flow_key *k)
+static uint32_t index_find(const struct flow_table *t, struct flow_index *x, uint32_t hash,
+			   const struct flow_key *k)
 {
 	for (int choice = 0; choice < 2; choice++) {
 		struct flow_bucket *b = bucket_of(x, hash, choice);
@@ -314,8 +318,8 @@ static bool source_ref(const struct walk *k, const struct pkt *p, struct flow_re
 	return r->src_key == 0 || fdb_lookup_ref(k->sw->fdb, r->src_key, &r->src_ref) == p->src;
 }
 
-static void flow_write(struct flow_table *t, uint32_t number, const struct walk *k, const struct flow_key *key,
-		       const struct flow_rec *from)
+static void flow_write(struct flow_table *t, uint32_t number, const struct walk *k,
+		       const struct flow_key *key, const struct flow_rec *from)
 {
 	struct flow_line *l = &t->lines[number];
 	struct flow_rec *r = &t->recs[number];
@@ -369,8 +373,8 @@ static uint32_t flow_place(struct flow_table *t, const struct flow_key *key, uin
 	return number;
 }
 
-static void place_again(struct flow_table *t, const struct walk *k, const struct pkt *p, enum flow_shape shape,
-			uint32_t now_s)
+static void place_again(struct flow_table *t, const struct walk *k, const struct pkt *p,
+			enum flow_shape shape, uint32_t now_s)
 {
 	struct flow_key key;
 

@@ -27,13 +27,13 @@ struct flow_index {
 
 struct flow_key {
 	uint64_t w[KEY_WORDS]; // compared
-	uint64_t tail;	       // the end of an IPv6 address, in the rec
+	uint64_t tail;         // the end of an IPv6 address, in the rec
 };
 
 struct flow_line {
 	alignas(64) uint64_t key[KEY_WORDS];
-	uint32_t epoch; // of the last check
-	uint32_t again; // shape to look up once more, 0 = the flow decides
+	uint32_t epoch;          // of the last check
+	uint32_t again;          // shape to look up once more, 0 = the flow decides
 	uint32_t packets, bytes; // since they were last added to the rec's
 };
 static_assert(sizeof(struct flow_line) == 64, "one line is touched per packet");
@@ -60,12 +60,12 @@ struct flow_rec {
 struct flow_table {
 	// worker
 	struct flow_index *index;
-	struct flow_index *old;	 // being left; NULL = none
-	uint32_t old_at;	 // its next bucket
-	uint32_t n_used;	 // numbers ever used
-	_Atomic uint32_t n;	 // flows held
-	uint32_t free;		 // list of free numbers, through rec->hash; 0 = none
-	uint32_t hand;		 // of the sweep
+	struct flow_index *old; // being left; NULL = none
+	uint32_t old_at;        // its next bucket
+	uint32_t n_used;        // numbers ever used
+	_Atomic uint32_t n;     // flows held
+	uint32_t free;          // list of free numbers, through rec->hash; 0 = none
+	uint32_t hand;          // of the sweep
 	uint64_t seed;
 	uint64_t tokens_tsc; // of the bucket for control protocols
 	uint64_t tokens;     // in TSC: one packet costs hz / FLOW_CONTROL_PPS
@@ -75,9 +75,9 @@ struct flow_table {
 	struct flow_rec *recs;
 	uint32_t max;
 	// handed over
-	alignas(64) _Atomic uint32_t size;	   // writer: control, before the index
-	_Atomic(struct flow_index *) given;  // control to worker
-	_Atomic(struct flow_index *) left;   // worker to control
+	alignas(64) _Atomic uint32_t size;  // writer: control, before the index
+	_Atomic(struct flow_index *) given; // control to worker
+	_Atomic(struct flow_index *) left;  // worker to control
 };
 
 void flow_enter(struct flow_table *t, struct flow_index *x, uint32_t hash, uint32_t number);

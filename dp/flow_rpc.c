@@ -33,18 +33,19 @@ static const struct column show_columns[] = {{"port", "where its packets come fr
 					     {0}};
 static const struct param stats_params[] = {
     {"port", PARAM_NAME, PARAM_POSITIONAL, "only queues of this port"}, {0}};
-static const struct column stats_columns[] = {{"port", "the port", NULL},
-					      {"queue", "receive queue", NULL},
-					      {"flows", "flows that the table holds", NULL},
-					      {"room", "flows it has room for", NULL},
-					      {"hits", "packets decided by a flow", "packets"},
-					      {"misses", "packets without a flow", "packets"},
-					      {"rechecked", "looked at again as the configuration changed", "packets"},
-					      {"rewalked", "decided anew as something had changed", "packets"},
-					      {"expired", "given back unused", NULL},
-					      {"evicted", "given back to make room", NULL},
-					      {"no_room", "not kept as the table was full", NULL},
-					      {0}};
+static const struct column stats_columns[] = {
+    {"port", "the port", NULL},
+    {"queue", "receive queue", NULL},
+    {"flows", "flows that the table holds", NULL},
+    {"room", "flows it has room for", NULL},
+    {"hits", "packets decided by a flow", "packets"},
+    {"misses", "packets without a flow", "packets"},
+    {"rechecked", "looked at again as the configuration changed", "packets"},
+    {"rewalked", "decided anew as something had changed", "packets"},
+    {"expired", "given back unused", NULL},
+    {"evicted", "given back to make room", NULL},
+    {"no_room", "not kept as the table was full", NULL},
+    {0}};
 
 struct flow_search {
 	uint16_t port, queue; // where the listing stands
@@ -107,9 +108,10 @@ static void flow_row(struct request *rq, const struct port *p, uint16_t queue, c
 	snprintf(type, sizeof(type), "0x%04x", v->ether_type);
 	l3_text(v, l3, sizeof(l3));
 	verdict_text(v, verdict, sizeof(verdict));
-	rq_row(rq, json_pack("{s:s, s:i, s:i, s:s, s:s, s:s, s:s*, s:s, s:I, s:I}", "port", p->conf.name, "queue", queue,
-			     "vlan", v->vid, "src", src, "dst", dst, "type", type, "l3", l3[0] ? l3 : NULL, "verdict",
-			     verdict, "packets", (json_int_t)v->packets, "bytes", (json_int_t)v->bytes));
+	rq_row(rq, json_pack("{s:s, s:i, s:i, s:s, s:s, s:s, s:s*, s:s, s:I, s:I}", "port", p->conf.name,
+			     "queue", queue, "vlan", v->vid, "src", src, "dst", dst, "type", type, "l3",
+			     l3[0] ? l3 : NULL, "verdict", verdict, "packets", (json_int_t)v->packets,
+			     "bytes", (json_int_t)v->bytes));
 }
 
 // The table that the listing stands in; NULL at the end.
@@ -185,10 +187,11 @@ static void stats_row(struct request *rq, const struct port *p, uint16_t queue)
 	struct flow_stats n;
 
 	flow_stats(t, &n);
-	rq_row(rq, json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "port", p->conf.name, "queue",
-			     queue, "flows", (json_int_t)flow_count(t), "room", (json_int_t)flow_size(t), "hits",
-			     (json_int_t)n.hits, "misses", (json_int_t)n.misses, "rechecked", (json_int_t)n.rechecked,
-			     "rewalked", (json_int_t)n.rewalked, "expired", (json_int_t)n.expired, "evicted",
+	rq_row(rq, json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "port", p->conf.name,
+			     "queue", queue, "flows", (json_int_t)flow_count(t), "room",
+			     (json_int_t)flow_size(t), "hits", (json_int_t)n.hits, "misses",
+			     (json_int_t)n.misses, "rechecked", (json_int_t)n.rechecked, "rewalked",
+			     (json_int_t)n.rewalked, "expired", (json_int_t)n.expired, "evicted",
 			     (json_int_t)n.evicted, "no_room", (json_int_t)n.no_room));
 }
 
@@ -210,9 +213,8 @@ static int flow_stats_show(struct request *rq, struct err *e)
 
 static const struct method methods[] = {
     {"flow.show", "list compiled flows", show_params, show_columns, METHOD_READ, flow_show},
-    {"flow.stats", "show how full flow tables are and what they save", stats_params, stats_columns, METHOD_READ,
-     flow_stats_show},
+    {"flow.stats", "show how full flow tables are and what they save", stats_params, stats_columns,
+     METHOD_READ, flow_stats_show},
     {0}};
 
-const struct module flow_module = {
-    .name = "flow", .init = flow_init, .fini = flow_fini, .methods = methods};
+const struct module flow_module = {.name = "flow", .init = flow_init, .fini = flow_fini, .methods = methods};

@@ -74,7 +74,8 @@ static struct step *step_insert(struct step *steps, uint8_t *n, enum stage s)
 	return &steps[at];
 }
 
-void snap_step_in(struct snap_port *sp, enum stage s, uint8_t reads, const char *name, step_in_fn fn, const void *arg)
+void snap_step_in(struct snap_port *sp, enum stage s, uint8_t reads, const char *name, step_in_fn fn,
+		  const void *arg)
 {
 	*step_insert(sp->in, &sp->n_in, s) = (struct step){.in = fn, .arg = arg, .name = name, .stage = s};
 	sp->reads_in |= reads;

@@ -22,7 +22,7 @@ struct snap_port { // const for workers
 	uint16_t sw;    // index of the switch
 	uint16_t flags; // enum snap_port_flags
 	uint16_t n_txqs;
-	uint32_t version; // changes with each rebuilding
+	uint32_t version;     // changes with each rebuilding
 	uint32_t max_payload; // the MTU: bytes behind the Ethernet header and the tags
 	uint8_t n_in, n_out;
 	uint8_t reads_in, reads_out; // enum step_reads: union over the steps

@@ -64,6 +64,7 @@ struct snap_feature {
 
 extern const struct snap_feature *const snap_features[]; // NULL-terminated
 
-void snap_step_in(struct snap_port *sp, enum stage s, uint8_t reads, const char *name, step_in_fn fn, const void *arg);
+void snap_step_in(struct snap_port *sp, enum stage s, uint8_t reads, const char *name, step_in_fn fn,
+		  const void *arg);
 void snap_step_out(struct snap_port *sp, enum stage s, uint8_t reads, const char *name, step_out_fn fn,
 		   const void *arg);

@@ -129,9 +129,12 @@ static int vlan_build(const struct port *p, struct snap_port *sp, struct err *e)
 		memcpy(allowed, p->vlan.allowed, sizeof(p->vlan.allowed));
 		sp->vlan_allowed = allowed;
 	}
-	snap_step_in(sp, STAGE_CLASSIFY, STEP_READS_L2, "vlan", trunk ? vlan_classify_trunk : vlan_classify_access, NULL);
-	snap_step_in(sp, STAGE_POLICY_IN, STEP_READS_L2, "vlan", trunk ? vlan_in_trunk : vlan_in_access, NULL);
-	snap_step_out(sp, STAGE_POLICY_OUT, STEP_READS_L2, "vlan", trunk ? vlan_out_trunk : vlan_out_access, NULL);
+	snap_step_in(sp, STAGE_CLASSIFY, STEP_READS_L2, "vlan",
+		     trunk ? vlan_classify_trunk : vlan_classify_access, NULL);
+	snap_step_in(sp, STAGE_POLICY_IN, STEP_READS_L2, "vlan", trunk ? vlan_in_trunk : vlan_in_access,
+		     NULL);
+	snap_step_out(sp, STAGE_POLICY_OUT, STEP_READS_L2, "vlan", trunk ? vlan_out_trunk : vlan_out_access,
+		      NULL);
 	return 0;
 }
 

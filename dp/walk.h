@@ -53,9 +53,9 @@ struct walk {
 	// What the decision rests on in the FDB, for a flow to check.
 	uint64_t dst_key; // of the entry that was found, 0 = none
 	struct fdb_ref dst_ref;
-	bool missed;	 // an address was looked up in vain
+	bool missed;     // an address was looked up in vain
 	bool per_packet; // a step looked at more than what flows are told apart by
-	uint32_t news; // of the FDB, before that
+	uint32_t news;   // of the FDB, before that
 };
 
 // Decides: fills k->plan. k->w, snap, trace are set by the caller; p is parsed.

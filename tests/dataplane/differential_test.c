@@ -17,8 +17,8 @@
 #include "dp/switch.h"
 
 #define PACKETS_DEFAULT 100000
-#define N_PORTS		6
-#define N_MACS		10
+#define N_PORTS         6
+#define N_MACS          10
 
 static const char *const names[N_PORTS] = {"a", "b", "c", "d", "u", "v"};
 static uint64_t seed, state;
@@ -152,7 +152,8 @@ static void some_port(int i)
 	int mtu = dice(3) == 0 ? 1000 : 1500;
 
 	if (i < 4 && dice(3) == 0)
-		snprintf(text, sizeof(text), "{%s, 'mtu': %d, 'mac': '02:00:00:00:00:0%d'}", uplink_or_guest(i), mtu, i);
+		snprintf(text, sizeof(text), "{%s, 'mtu': %d, 'mac': '02:00:00:00:00:0%d'}",
+			 uplink_or_guest(i), mtu, i);
 	else
 		snprintf(text, sizeof(text), "{%s, 'mtu': %d}", uplink_or_guest(i), mtu);
 	port(names[i], "sw0", text);
@@ -275,9 +276,9 @@ START_TEST(flows_and_the_walk_agree)
 
 	for (size_t i = 0; i < n; i++)
 		ck_assert_msg(records[0].at[i].value == records[1].at[i].value,
-			      "by packet %u: %s is %lx by the walk; %s is %lx by flows", records[0].at[i].packet,
-			      records[0].at[i].what, records[0].at[i].value, records[1].at[i].what,
-			      records[1].at[i].value);
+			      "by packet %u: %s is %lx by the walk; %s is %lx by flows",
+			      records[0].at[i].packet, records[0].at[i].what, records[0].at[i].value,
+			      records[1].at[i].what, records[1].at[i].value);
 	ck_assert_uint_eq(records[0].n, records[1].n);
 }
 END_TEST

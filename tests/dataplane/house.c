@@ -434,13 +434,15 @@ void house_seconds(uint32_t n)
 	w->now_s += n;
 	for (uint16_t i = 0; i < switches_n(); i++)
 		if (switch_at(i) != NULL)
-			fdb_age(switch_at(i)->fdb, fdb_n_buckets(switch_at(i)->fdb), w->now_s, FDB_AGE_DEFAULT_S);
+			fdb_age(switch_at(i)->fdb, fdb_n_buckets(switch_at(i)->fdb), w->now_s,
+				FDB_AGE_DEFAULT_S);
 }
 
 static bool all_open(void)
 {
 	for (uint16_t i = 0; i < MAX_PORTS; i++)
-		if (port_at(i) != NULL && !port_at(i)->leaving && (!port_at(i)->open || port_at(i)->state != PORT_UP))
+		if (port_at(i) != NULL && !port_at(i)->leaving &&
+		    (!port_at(i)->open || port_at(i)->state != PORT_UP))
 			return false;
 	return engine_is_idle();
 }
