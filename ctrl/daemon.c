@@ -27,6 +27,7 @@
 #include "ctrl/server.h"
 #include "ctrl/store.h"
 #include "ctrl/supervisor.h"
+#include "dp/flow_budget.h"
 #include "dp/pool.h"
 #include "dp/snap.h"
 #include "dp/worker.h"
@@ -145,6 +146,7 @@ static int base_start(struct err *e)
 		return e->code;
 	if (!watch_start("stop signal", self.signal_fd, stop_begin, NULL))
 		return err_set(e, -ENOMEM, "control thread: out of memory");
+	flow_budget_set(self.options->max_flows);
 	if (pool_init(self.options->memory_mb, e) || snap_init(e))
 		return e->code;
 	return workers_start(self.setup.cores, (uint16_t)self.setup.n_cores, e);

@@ -107,8 +107,8 @@ static int flows_take(struct options *o, const char *value, struct err *e)
 {
 	int64_t n;
 
-	if (value_parse_size(value, &n) || n < 1024 || n > 64 << 20)
-		return err_set(e, -EINVAL, "--flows: \"%s\" is not a number from 1K to 64M", value);
+	if (value_parse_size(value, &n) || (n != 0 && n < 1024) || n > 64 << 20)
+		return err_set(e, -EINVAL, "--flows: \"%s\" is not 0 or a number from 1K to 64M", value);
 	o->max_flows = (uint32_t)n;
 	return 0;
 }
@@ -168,7 +168,7 @@ static const struct option options[] = {
     {"--cores", "LIST", "CPUs for the workers, theirs alone, as 1,2 (the highest-numbered one)", cores_take},
     {"--memory", "MB", "memory for packets and tables, from 128 (512)", memory_take},
     {"--no-huge", NULL, "take ordinary pages even if there are huge pages", no_huge_take},
-    {"--flows", "N", "most flows that are cached (1M)", flows_take},
+    {"--flows", "N", "most flows that are cached (1M); 0 = none", flows_take},
     {"--trusted-dir", "DIR", "keys of trusted extension makers (" TRUSTED_DIR ")", trusted_dir_take},
     {"--allow-unsigned", NULL, "load extensions that nobody signed", allow_unsigned_take},
     {"--log-level", "LEVEL", "error, warn, info or debug (info)", log_level_take},

@@ -81,7 +81,7 @@ static const struct {
     {"--memory 1x", "--memory: \"1x\" is not a number from 128 to 1048576"},
     {"--memory 99999999999999999999",
      "--memory: \"99999999999999999999\" is not a number from 128 to 1048576"},
-    {"--flows 3", "--flows: \"3\" is not a number from 1K to 64M"},
+    {"--flows 3", "--flows: \"3\" is not 0 or a number from 1K to 64M"},
     {"--cores 1,", "--cores: \"1,\" is not a list of CPU numbers like 1,2 or 2-5"},
     {"--cores 3-2", "--cores: \"3-2\" is not a list of CPU numbers like 1,2 or 2-5"},
     {"--cores 1024", "--cores: \"1024\" is not a list of CPU numbers like 1,2 or 2-5"},
