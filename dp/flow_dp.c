@@ -294,12 +294,13 @@ static bool rests_on(const struct walk *k, struct flow_rec *r, uint8_t *reads)
 	r->n_deps = 0;
 	r->max_payload = k->in->max_payload;
 	dep_add(r, k->in->index, k->in->version);
-	if (plan->flood || k->dst_key == 0)
+	// A flood rests on those that were left out as well.
+	if (plan->flood || k->dst_key == 0) {
 		dep_add(r, NO_PORT, k->sw->version);
-	if (plan->flood) {
 		*reads |= k->sw->reads_out;
-		return true;
 	}
+	if (plan->flood)
+		return true;
 	for (uint8_t i = 0; i < plan->n_dests; i++) {
 		const struct snap_port *dst = k->snap->ports[plan->dests[i].port];
 
