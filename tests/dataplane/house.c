@@ -452,3 +452,8 @@ void house_settle(void)
 	while (!all_open())
 		loop_turn();
 }
+
+void house_turn(void)
+{
+	loop_turn();
+}

@@ -60,6 +60,7 @@ void expect_fdb(const char *sw, uint16_t vid, const uint8_t mac[6], const char *
 
 void ring_queue(const char *port, const struct frame *f); // waits for the next round
 void house_settle(void);        // until every driver is open, as after a change of a port's address
+void house_turn(void);          // of the control thread's loop: timers that are due
 void house_rounds(void);        // rounds of the worker until nothing moves
 void house_flows(bool on);      // compile and use flows (the start), or let every packet take the walk
 void house_seconds(uint32_t n); // so much time goes by, addresses age
