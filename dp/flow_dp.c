@@ -454,29 +454,44 @@ static void walk_and_keep(struct worker *w, struct flow_table *t, struct pkt *p)
 	flow_compile(w, t, p);
 }
 
-static void flow_use(struct worker *w, struct flow_table *t, struct pkt *p, uint32_t number)
+static bool flow_takes(const struct flow_rec *r, const struct pkt *p)
+{
+	return likely(!(p->flags & r->escape) && pkt_payload(p) <= r->max_payload);
+}
+
+static void flow_run(struct worker *w, struct flow_table *t, struct pkt *p, uint32_t number)
 {
 	struct flow_line *l = &t->lines[number];
 	struct flow_rec *r = &t->recs[number];
 
-	if (unlikely(p->flags & r->escape || pkt_payload(p) > r->max_payload)) {
-		worker_walk(w, p);
-		return;
-	}
-	if (unlikely(!flow_holds(w, t, l, r))) {
-		t->stats.rewalked++;
-		walk_and_keep(w, t, p);
-		return;
-	}
 	t->stats.hits++;
-	if (unlikely(r->used_s != w->now_s))
-		r->used_s = w->now_s;
 	l->packets++;
 	l->bytes += p->len;
 	if (unlikely(l->bytes >> 31))
 		counters_fold(l, r);
 	p->vid = r->vid;
 	worker_run(w, p, &r->plan);
+}
+
+// True if the flow decided: the next packet, if it is the same, need not ask again.
+static bool flow_use(struct worker *w, struct flow_table *t, struct pkt *p, uint32_t number)
+{
+	struct flow_line *l = &t->lines[number];
+	struct flow_rec *r = &t->recs[number];
+
+	if (unlikely(!flow_takes(r, p))) {
+		worker_walk(w, p);
+		return false;
+	}
+	if (unlikely(!flow_holds(w, t, l, r))) {
+		t->stats.rewalked++;
+		walk_and_keep(w, t, p);
+		return false;
+	}
+	if (unlikely(r->used_s != w->now_s))
+		r->used_s = w->now_s;
+	flow_run(w, t, p, number);
+	return true;
 }
 
 static uint32_t find_again(struct flow_table *t, const struct pkt *p, uint32_t number)
@@ -541,51 +556,80 @@ static bool control_admits(struct flow_table *t, uint64_t now_tsc, uint64_t hz)
 
 // The burst
 
-enum way { WAY_NONE, WAY_FLOW, WAY_WALK };
+enum way { WAY_NONE, WAY_WALK, WAY_FLOW, WAY_SAME }; // SAME: the key of the packet before
+
+struct burst {
+	struct flow_key key[PKT_BURST];
+	uint32_t hash[PKT_BURST];
+	uint8_t way[PKT_BURST];
+};
+
+static bool is_same(const struct burst *b, uint16_t i)
+{
+	return i > 0 && b->way[i - 1] >= WAY_FLOW && key_equal(b->key[i - 1].w, &b->key[i]) &&
+	       b->key[i - 1].tail == b->key[i].tail;
+}
+
+static enum way way_of(struct worker *w, struct flow_table *t, struct burst *b, const struct pkt *p,
+		       uint16_t i, enum flow_shape shape)
+{
+	if (unlikely(flow_is_control(p))) {
+		if (control_admits(t, w->now_tsc, w->hz))
+			return WAY_WALK;
+		worker_drop(w, w->walk.in, DROP_CONTROL_RATE, 1);
+		return WAY_NONE;
+	}
+	if (!w->flows_on)
+		return WAY_WALK;
+	key_build(p, shape, &b->key[i]);
+	if (is_same(b, i)) {
+		b->hash[i] = b->hash[i - 1];
+		return WAY_SAME;
+	}
+	b->hash[i] = key_hash(t, &b->key[i]);
+	rte_prefetch0(bucket_of(t->index, b->hash[i], 0));
+	return WAY_FLOW;
+}
+
+// Returns the flow that decided by this key alone, 0 if none did.
+static uint32_t look_up(struct worker *w, struct flow_table *t, const struct burst *b, struct pkt *p,
+			uint16_t i)
+{
+	uint32_t number = find(t, b->hash[i], &b->key[i]);
+	bool again = number != 0 && unlikely(t->lines[number].again != 0);
+
+	if (again)
+		number = find_again(t, p, number);
+	if (unlikely(number == 0)) {
+		t->stats.misses++;
+		walk_and_keep(w, t, p);
+		return 0;
+	}
+	return flow_use(w, t, p, number) && !again ? number : 0;
+}
 
 void flow_burst(struct worker *w, struct rxq *q, struct pkt *pkts, const uint8_t *drops, uint16_t n)
 {
 	struct flow_table *t = q->flows;
 	enum flow_shape shape = shape_of(w->walk.in->reads_in);
-	struct flow_key key[PKT_BURST];
-	uint32_t hash[PKT_BURST];
-	uint8_t way[PKT_BURST];
+	uint32_t last = 0; // flow that decided the packet before
+	struct burst b;
 
 	index_move(t);
+	for (uint16_t i = 0; i < n; i++)
+		b.way[i] = drops[i] != DROP_NONE ? WAY_NONE : way_of(w, t, &b, &pkts[i], i, shape);
 	for (uint16_t i = 0; i < n; i++) {
-		way[i] = WAY_NONE;
-		if (drops[i] != DROP_NONE)
-			continue;
-		way[i] = WAY_WALK;
-		if (unlikely(flow_is_control(&pkts[i]))) {
-			if (!control_admits(t, w->now_tsc, w->hz)) {
-				worker_drop(w, w->walk.in, DROP_CONTROL_RATE, 1);
-				way[i] = WAY_NONE;
-			}
-			continue;
-		}
-		if (!w->flows_on)
-			continue;
-		way[i] = WAY_FLOW;
-		key_build(&pkts[i], shape, &key[i]);
-		hash[i] = key_hash(t, &key[i]);
-		rte_prefetch0(bucket_of(t->index, hash[i], 0));
-	}
-	for (uint16_t i = 0; i < n; i++) {
-		if (way[i] == WAY_WALK)
-			worker_walk(w, &pkts[i]);
-		if (way[i] != WAY_FLOW)
-			continue;
-		uint32_t number = find(t, hash[i], &key[i]);
+		struct pkt *p = &pkts[i];
 
-		if (number != 0 && unlikely(t->lines[number].again != 0))
-			number = find_again(t, &pkts[i], number);
-		if (likely(number != 0)) {
-			flow_use(w, t, &pkts[i], number);
-		} else {
-			t->stats.misses++;
-			walk_and_keep(w, t, &pkts[i]);
+		if (b.way[i] == WAY_SAME && last != 0 && flow_takes(&t->recs[last], p)) {
+			flow_run(w, t, p, last);
+			continue;
 		}
+		last = 0;
+		if (b.way[i] == WAY_WALK)
+			worker_walk(w, p);
+		else if (b.way[i] != WAY_NONE)
+			last = look_up(w, t, &b, p, i);
 	}
 	flow_sweep(t, w->now_s, 1);
 }
