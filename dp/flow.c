@@ -32,23 +32,42 @@ static void *reserve(size_t bytes)
 	return p == MAP_FAILED ? NULL : p;
 }
 
+static void memory_give(struct flow_table *t)
+{
+	if (t->lines != NULL)
+		munmap(t->lines, (t->max + 1ul) * sizeof(*t->lines));
+	if (t->recs != NULL)
+		munmap(t->recs, (t->max + 1ul) * sizeof(*t->recs));
+	t->lines = NULL;
+	t->recs = NULL;
+}
+
+static bool memory_take(struct flow_table *t)
+{
+	t->lines = reserve((t->max + 1ul) * sizeof(*t->lines));
+	t->recs = reserve((t->max + 1ul) * sizeof(*t->recs));
+	if (t->lines != NULL && t->recs != NULL)
+		return true;
+	memory_give(t);
+	return false;
+}
+
 struct flow_table *flow_create(uint32_t max, uint32_t seed)
 {
 	struct flow_table *t = aligned_alloc(64, (sizeof(*t) + 63) & ~(size_t)63);
-	uint32_t size = FLOW_FIRST;
 
 	if (t == NULL)
 		return NULL;
 	memset(t, 0, sizeof(*t));
-	while (size <= max / 4)
-		size *= 4;
-	t->max = size;
-	t->size = FLOW_FIRST;
+	t->size = t->max = FLOW_FIRST;
+	while (t->max <= max / 4)
+		t->max *= 4;
 	t->seed = ((uint64_t)seed + 0x9e3779b97f4a7c15) * 0xbf58476d1ce4e5b9 | 1;
-	t->lines = reserve((t->max + 1ul) * sizeof(*t->lines));
-	t->recs = reserve((t->max + 1ul) * sizeof(*t->recs));
+	// A kernel that does not overcommit counts what is only reserved: such a host has smaller tables.
+	while (!memory_take(t) && t->max > FLOW_FIRST)
+		t->max /= 4;
 	t->index = index_create(FLOW_FIRST);
-	if (t->lines != NULL && t->recs != NULL && t->index != NULL)
+	if (t->lines != NULL && t->index != NULL)
 		return t;
 	flow_destroy(t);
 	return NULL;
@@ -58,10 +77,7 @@ void flow_destroy(struct flow_table *t)
 {
 	if (t == NULL)
 		return;
-	if (t->lines != NULL)
-		munmap(t->lines, (t->max + 1ul) * sizeof(*t->lines));
-	if (t->recs != NULL)
-		munmap(t->recs, (t->max + 1ul) * sizeof(*t->recs));
+	memory_give(t);
 	free(t->index);
 	free(t->old);
 	free(t->given);
