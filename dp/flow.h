@@ -5,7 +5,7 @@
 // the walk made. Nothing flushes a table: a flow remembers the versions of the snapshot's parts and the FDB entries it
 // rests on, compares one number (the snapshot's epoch) per packet, and looks closer only when that has changed.
 //
-// Kinds that no flow decides: control protocols (flow_is_control), packets that are longer than a destination of the
+// Kinds that no flow decides: control protocols (control.h), packets that are longer than a destination of the
 // flow takes, and from the L3 shape on fragments, IP options and headers beyond the private bytes.
 //
 // Growth: the memory of a table's largest size is reserved as addresses only; the control thread gives a table four times
@@ -17,11 +17,9 @@
 
 #include "walk.h"
 
-#define FLOW_FIRST         64    // flows of a new table
-#define FLOW_MAX_DEPS      10    // parts of the snapshot that one flow rests on
-#define FLOW_IDLE_S        10    // unused for so long: given back
-#define FLOW_CONTROL_PPS   20000 // control protocols per port
-#define FLOW_CONTROL_BURST 2048
+#define FLOW_FIRST    64 // flows of a new table
+#define FLOW_MAX_DEPS 10 // parts of the snapshot that one flow rests on
+#define FLOW_IDLE_S   10 // unused for so long: given back
 
 struct err;
 struct flow_table;
@@ -68,6 +66,3 @@ bool flow_next(const struct flow_table *t, uint32_t *at, struct flow_view *out);
 void flow_burst(struct worker *w, struct rxq *q, struct pkt *pkts, const uint8_t *drops, uint16_t n);
 // Gives back a few idle flows; once per burst or idle round.
 void flow_sweep(struct flow_table *t, uint32_t now_s, uint32_t n);
-
-// ARP, ND, DHCP, IGMP, MLD, ICMP errors, 01-80-C2-00-00-0x.
-bool flow_is_control(const struct pkt *p);

@@ -4,15 +4,14 @@
 // in order, so that no line is waited for and no packet overtakes another.
 #include "flow_priv.h"
 
-#include <netinet/in.h>
 #include <string.h>
 
 #include <immintrin.h>
 #include <rte_branch_prediction.h>
 #include <rte_cycles.h>
-#include <rte_ether.h>
 #include <rte_prefetch.h>
 
+#include "control.h"
 #include "mix.h"
 #include "worker.h"
 
@@ -236,7 +235,8 @@ void flow_sweep(struct flow_table *t, uint32_t now_s, uint32_t n)
 		t->hand = t->hand % t->n_used + 1;
 		struct flow_rec *r = &t->recs[t->hand];
 
-		if (r->used_s != 0 && now_s - r->used_s > FLOW_IDLE_S) {
+		// Signed: the worker that had the queue before may be a second ahead.
+		if (r->used_s != 0 && (int32_t)(now_s - r->used_s) > FLOW_IDLE_S) {
 			flow_remove(t, t->hand);
 			t->stats.expired++;
 		}
@@ -504,56 +504,6 @@ static uint32_t find_again(struct flow_table *t, const struct pkt *p, uint32_t n
 	return find(t, key_hash(t, &key), &key);
 }
 
-// Control protocols
-
-static bool is_control_icmp(const struct pkt *p)
-{
-	uint8_t type = p->data[p->l4_off];
-
-	if (p->ip_proto == IPPROTO_ICMP)
-		return type == 3 || type == 4 || type == 5 || type == 11 || type == 12;
-	return type < 128 || (type >= 130 && type <= 137) || type == 143;
-}
-
-static bool is_dhcp(const struct pkt *p)
-{
-	uint32_t ports = load32(p->data + p->l4_off);
-	uint16_t sport = rte_be_to_cpu_16(ports), dport = rte_be_to_cpu_16(ports >> 16);
-
-	return sport == 67 || sport == 68 || dport == 67 || dport == 68 || sport == 546 || sport == 547 ||
-	       dport == 546 || dport == 547;
-}
-
-bool flow_is_control(const struct pkt *p)
-{
-	if (unlikely(p->ether_type == RTE_ETHER_TYPE_ARP || p->ether_type == RTE_ETHER_TYPE_RARP))
-		return true;
-	if (unlikely(load32(p->data) == RTE_BE32(0x0180c200) && p->data[4] == 0))
-		return true;
-	if (likely(p->ip_proto == IPPROTO_TCP))
-		return false;
-	if (p->l4_off == 0)
-		return p->ip_proto == IPPROTO_IGMP;
-	if (p->ip_proto == IPPROTO_UDP)
-		return is_dhcp(p);
-	if (p->ip_proto == IPPROTO_ICMP || p->ip_proto == IPPROTO_ICMPV6)
-		return is_control_icmp(p);
-	return p->ip_proto == IPPROTO_IGMP;
-}
-
-// One bucket per queue: a flood of one port's control frames costs that port only.
-static bool control_admits(struct flow_table *t, uint64_t now_tsc, uint64_t hz)
-{
-	uint64_t cost = hz / FLOW_CONTROL_PPS, full = cost * FLOW_CONTROL_BURST;
-
-	t->tokens = RTE_MIN(t->tokens + (now_tsc - t->tokens_tsc), full);
-	t->tokens_tsc = now_tsc;
-	if (t->tokens < cost)
-		return false;
-	t->tokens -= cost;
-	return true;
-}
-
 // The burst
 
 enum way { WAY_NONE, WAY_WALK, WAY_FLOW, WAY_SAME }; // SAME: the key of the packet before
@@ -564,17 +514,19 @@ struct burst {
 	uint8_t way[PKT_BURST];
 };
 
-static bool is_same(const struct burst *b, uint16_t i)
+// Whether packet i has the key of the one before it.
+static bool is_same(const struct burst *b, const struct flow_key *key, uint16_t i)
 {
-	return i > 0 && b->way[i - 1] >= WAY_FLOW && key_equal(b->key[i - 1].w, &b->key[i]) &&
-	       b->key[i - 1].tail == b->key[i].tail;
+	const struct flow_key *before = key - 1;
+
+	return i > 0 && b->way[i - 1] >= WAY_FLOW && key_equal(before->w, key) && before->tail == key->tail;
 }
 
 static enum way way_of(struct worker *w, struct flow_table *t, struct burst *b, const struct pkt *p,
 		       uint16_t i, enum flow_shape shape)
 {
-	if (unlikely(flow_is_control(p))) {
-		if (control_admits(t, w->now_tsc, w->hz))
+	if (unlikely(control_is(p))) {
+		if (control_admits(&t->control, w->now_tsc, w->hz))
 			return WAY_WALK;
 		worker_drop(w, w->walk.in, DROP_CONTROL_RATE, 1);
 		return WAY_NONE;
@@ -582,7 +534,7 @@ static enum way way_of(struct worker *w, struct flow_table *t, struct burst *b, 
 	if (!w->flows_on)
 		return WAY_WALK;
 	key_build(p, shape, &b->key[i]);
-	if (is_same(b, i)) {
+	if (is_same(b, &b->key[i], i)) {
 		b->hash[i] = b->hash[i - 1];
 		return WAY_SAME;
 	}

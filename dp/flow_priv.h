@@ -9,6 +9,7 @@
 #include <stdalign.h>
 #include <stdatomic.h>
 
+#include "control.h"
 #include "flow.h"
 
 #define FLOW_WAYS 8
@@ -67,8 +68,7 @@ struct flow_table {
 	uint32_t free;          // list of free numbers, through rec->hash; 0 = none
 	uint32_t hand;          // of the sweep
 	uint64_t seed;
-	uint64_t tokens_tsc; // of the bucket for control protocols
-	uint64_t tokens;     // in TSC: one packet costs hz / FLOW_CONTROL_PPS
+	struct control_bucket control;
 	struct flow_stats stats;
 	// const after creation
 	struct flow_line *lines; // addresses of max; 1..n_used in use

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "dp/control.h"
 #include "dp/flow.h"
 #include "dp/port.h"
 
@@ -198,13 +199,13 @@ START_TEST(control_protocols_are_never_compiled_and_limited)
 	arp->bytes[12] = 0x08;
 	arp->bytes[13] = 0x06;
 	memcpy(arp->bytes + 14, body, sizeof(body));
-	inject_many("a", arp, FLOW_CONTROL_BURST);
-	for (int i = 0; i < FLOW_CONTROL_BURST; i++)
+	inject_many("a", arp, CONTROL_BURST);
+	for (int i = 0; i < CONTROL_BURST; i++)
 		expect_last("b");
 	ck_assert_uint_eq(stats("a").hits, 0);
 	ck_assert_uint_eq(flow_count(port_find("a")->rxqs[0].flows), 0);
-	inject_many("a", arp, FLOW_CONTROL_BURST + 100);
-	for (int i = 0; i < FLOW_CONTROL_BURST; i++)
+	inject_many("a", arp, CONTROL_BURST + 100);
+	for (int i = 0; i < CONTROL_BURST; i++)
 		expect_last("b");
 	expect_drops("a", "control-rate", 100);
 }
