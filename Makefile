@@ -32,6 +32,8 @@ UNIT     := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*_test.c))
 UNITRIG  := $(patsubst %.c,$(BUILD)/%.o,$(filter-out %_test.c,$(wildcard tests/unit/*.c)))
 DPTEST   := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/dataplane/*_test.c))
 DPHARN   := $(patsubst %.c,$(BUILD)/%.o,$(filter-out %_test.c,$(wildcard tests/dataplane/*.c)))
+FRONTOBJ := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/bench/front/*.c))
+BUDGET   := $(BUILD)/tools/bench/budget/budget
 FUZZERS  := $(patsubst tests/fuzz/%_fuzz.c,$(BUILD)/tests/fuzz/%_fuzz,$(wildcard tests/fuzz/*_fuzz.c))
 
 all: $(BUILD)/evswitchd $(BUILD)/evsctl
@@ -48,12 +50,19 @@ $(BUILD)/evswitchd: $(BUILD)/ctrl/main.o $(BUILD)/libevs.a
 $(BUILD)/evsctl: $(CTLOBJ) $(BUILD)/libevs.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(EVLINK) $^ $(shell pkg-config --libs jansson) -o $@
+$(BUILD)/bench-front: $(FRONTOBJ)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(EVLINK) $^ -lpthread -o $@
+$(BUILD)/tests/unit/front_test: $(filter-out %/main.o,$(FRONTOBJ))
 $(UNIT): $(BUILD)/%: $(BUILD)/%.o $(UNITRIG) $(CTLLIB) $(BUILD)/libevs.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(EVLINK) $^ $(LIBS) $(shell pkg-config --libs check) -o $@
 $(DPTEST): $(BUILD)/%: $(BUILD)/%.o $(DPHARN) $(BUILD)/libevs.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(EVLINK) $^ $(LIBS) $(shell pkg-config --libs check) -o $@
+$(BUDGET): $(BUDGET).o $(BUILD)/libevs.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(EVLINK) $^ $(LIBS) -o $@
 $(FUZZERS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libevs.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(EVLINK) -fsanitize=fuzzer $^ $(LIBS) -o $@
@@ -77,11 +86,18 @@ setup-test:
 test: setup-test
 	$(Q)tests/run
 # Pieces of `test`, without installing anything.
-test-programs: all $(UNIT) $(DPTEST)
+test-programs: all front $(UNIT) $(DPTEST)
+# Guests that load a switch, see its --help.
+front: $(BUILD)/bench-front
 bench:
 	$(Q)tools/setup --bench
-	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all
+	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all front
 	$(Q)tools/bench/run $(ROW)
+# Instructions per packet beside those that are checked in; UPDATE=1 writes them.
+bench-budget: setup-test
+	$(Q)$(MAKE) --no-print-directory -j$$(nproc) budget-program
+	$(Q)BUILD=$(BUILD) tools/bench/budget/run $(if $(UPDATE),--update)
+budget-program: $(BUDGET)
 fuzz: setup-test
 	$(Q)$(MAKE) --no-print-directory CC=clang BUILD=build/fuzz SAN=1 FUZZ=-fsanitize=fuzzer-no-link fuzz-programs
 	$(Q)tests/fuzz/run $(FUZZ_SECONDS)
@@ -95,6 +111,6 @@ install: all man
 clean:
 	rm -rf build
 
--include $(OBJ:.o=.d) $(CTLOBJ:.o=.d) $(UNIT:=.d) $(UNITRIG:.o=.d) $(DPTEST:=.d) $(DPHARN:.o=.d) $(FUZZERS:=.d)
-.PHONY: all man run setup setup-test test test-programs bench fuzz fuzz-programs lint fmt install clean
+-include $(OBJ:.o=.d) $(CTLOBJ:.o=.d) $(FRONTOBJ:.o=.d) $(UNIT:=.d) $(UNITRIG:.o=.d) $(DPTEST:=.d) $(DPHARN:.o=.d) $(BUDGET).d $(FUZZERS:=.d)
+.PHONY: all man run setup setup-test test test-programs front bench bench-budget budget-program fuzz fuzz-programs lint fmt install clean
 .SECONDARY:
