@@ -41,11 +41,11 @@ class Rpc:
 class Evswitchd(Process):
     """Returns when it is ready."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, options=()):
         self.path = directory / "control.sock"
         ready, told = os.pipe()
         argv = [str(BUILD / "evswitchd"), "--run-dir", str(directory), "--cores", str(SWITCH_CORE), "--memory",
-                str(MEMORY_MB), "--ready-fd", str(told)]
+                str(MEMORY_MB), "--ready-fd", str(told), *options]
         super().__init__(argv + ([] if use_huge() else ["--no-huge"]), directory / "log", pass_fds=(told,))
         os.close(told)
         try:

@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -27,17 +26,14 @@ class Row:
     def __init__(self, name):
         self.name, self.results, self.notes, self.samples = name, [], [], {}
 
-    def bound(self, what, value, bound, at_least):
+    def bound(self, what, value, bound, at_least, tenths=None, n=1):
+        """tenths: 10th percentile, median and 90th percentile of the n values that `value` stands for."""
         self.results.append({"row": self.name, "what": what, "value": value, "bound": bound, "at_least": at_least,
+                             "low": tenths[0] if tenths else value, "high": tenths[2] if tenths else value, "n": n,
                              "passed": value >= bound if at_least else value <= bound})
 
     def note(self, text):
         self.notes.append(text)
-
-
-def spread(values):
-    """"median (lowest … highest)" of ratios or times."""
-    return f"{statistics.median(values):.3f} ({min(values):.3f} … {max(values):.3f}, n={len(values)})"
 
 
 def fingerprint():
@@ -147,22 +143,3 @@ def wait_for(condition, deadline_s, what):
 
 def say(text):
     print(f"  … {text}", file=sys.stderr, flush=True)
-
-
-class CpuTime:
-    """CPU time of the busiest thread of a process, to see whether a poller had its core for itself."""
-
-    def __init__(self, pid):
-        self.pid = pid
-        self.before = self.now()
-
-    def now(self):
-        times = {}
-        for task in Path(f"/proc/{self.pid}/task").iterdir():
-            with contextlib.suppress(OSError):
-                times[task.name] = int((task / "schedstat").read_text().split()[0])
-        return times
-
-    def busiest_s(self):
-        now = self.now()
-        return max((now[t] - self.before.get(t, 0) for t in now), default=0) / 1e9

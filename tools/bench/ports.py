@@ -1,15 +1,19 @@
-"""A thousand stored ports: the time of one more, and of starting again with all of them."""
+"""Many ports: the time of one more among a thousand, of starting again with all of them, and what the traffic of others
+notices when a hundred come and go."""
 
+import contextlib
 import os
 import statistics
 import time
 
+import sides
 from evswitch import Evswitchd
 from machine import Trouble, run_dir, say, wait_for
 
 PORTS = 1000
 ADDS = 100
 RESTARTS = 5
+COME_AND_GO = 100
 MEMORY_FS = "/dev/shm"
 PAGE = b"\0" * 4096
 
@@ -109,3 +113,24 @@ def restore(row):
     row.note(f"s: ready {min(ready):.2f} … {max(ready):.2f}, all ports {min(shown):.2f} … {max(shown):.2f}, "
              f"n={RESTARTS}")
     row.samples = {"ready_s": ready, "shown_s": shown}
+
+
+def lost(rpc):
+    return sum(p["dropped"] for p in rpc("port.show") if p["name"] in ("vm1", "vm2"))
+
+
+def under_load(row):
+    """Every frame that circles between two guests is counted by the switch: delivered, or dropped for a reason."""
+    with run_dir() as directory, contextlib.ExitStack() as stack:
+        ours = sides.start_ours(directory, stack)
+        before, packets, begin = lost(ours.rpc), ours.count()["packets"], time.perf_counter()
+        for i in range(COME_AND_GO):
+            add(ours.rpc, directory, f"more{i}")
+        for i in range(COME_AND_GO):
+            ours.rpc("port.del", name=f"more{i}")
+        took, packets = time.perf_counter() - begin, ours.count()["packets"] - packets
+        row.bound("frames of two other guests that were lost", lost(ours.rpc) - before, 0, False)
+    if packets == 0:
+        raise Trouble("ports-under-load: nothing moved meanwhile")
+    row.note(f"{COME_AND_GO} ports added and removed in {took:.2f} s, meanwhile {packets:,} frames "
+             f"({packets / took / 1e6:.2f} Mpps)")

@@ -13,7 +13,7 @@ PROMPT = b"testpmd> "
 ANSWER_S = 30
 MBUFS = 16384
 RING = 1024
-TOTAL = re.compile(r"TX-packets: (\d+) +TX-errors")
+CYCLES = re.compile(r"total cycles=(\d+) / total io packets=(\d+)")
 MACS = ("02:00:00:00:00:0a", "02:00:00:00:00:0b")
 
 
@@ -60,9 +60,10 @@ class Testpmd(Process):
         os.write(self.terminal, words.encode() + b"\n")
         return self.read()
 
-    def sent(self):
-        """Frames that it has sent, all ports."""
-        return sum(map(int, TOTAL.findall(self.ask("show port stats all"))))
+    def count(self):
+        """Packets received since the start, and cycles of the rounds of a port that received some."""
+        found = CYCLES.search(self.ask("show fwd stats all"))
+        return {"packets": int(found[2]), "busy": int(found[1])} if found else {"packets": 0, "busy": 0}
 
     def ask_to_end(self):
         """A signal may meet a thread that is not the one that waits for commands, and is then not noticed."""
@@ -77,7 +78,8 @@ class Testpmd(Process):
 
 
 def null_switch(directory, sockets, core):
-    t = Testpmd(directory, "null", core, [f"net_vhost{i},iface={s}" for i, s in enumerate(sockets)])
+    t = Testpmd(directory, "null", core, [f"net_vhost{i},iface={s}" for i, s in enumerate(sockets)],
+                ["--record-core-cycles"])
     t.ask("start")
     return t
 

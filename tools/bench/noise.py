@@ -1,0 +1,85 @@
+"""What makes a window worthless: time that the host took away, a worker that was interrupted, a core that changed
+its speed. Such windows are left out and counted, never averaged."""
+
+import contextlib
+import hashlib
+import os
+import time
+from pathlib import Path
+
+from machine import SWITCH_CORE
+
+STEAL = 0.005  # share of a window that the host may take of one CPU
+SWITCHES_PER_S = 500  # times that the worker had to leave its core against its will
+CORE_SHARE = 0.9  # of its core that the worker must have had
+CLOCK = 0.25  # by so much its speed may differ before and after a window, and between a pair's (cores flip 1 : 1.8)
+PROBE_ROUNDS, PROBE_TRIES = 4000, 10
+USER_HZ = os.sysconf("SC_CLK_TCK")
+
+
+def stolen_s():
+    return [int(line.split()[8]) / USER_HZ for line in Path("/proc/stat").read_text().splitlines()
+            if line.startswith("cpu") and line[3] != " "]
+
+
+def probe():
+    """Time of a chain of dependent arithmetic on the switch's core: the best of a few, which an interrupt may not
+    lengthen. The switches stand still meanwhile."""
+    before, best = os.sched_getaffinity(0), float("inf")
+    os.sched_setaffinity(0, {SWITCH_CORE})
+    try:
+        for _ in range(PROBE_TRIES):
+            begin = time.perf_counter()
+            hashlib.pbkdf2_hmac("sha256", b"a", b"b", PROBE_ROUNDS)
+            best = min(best, time.perf_counter() - begin)
+    finally:
+        os.sched_setaffinity(0, before)
+    return best
+
+
+class Busiest:
+    """The thread of a process that had the most CPU time: the one that polls."""
+
+    def __init__(self, pid):
+        self.pid, self.before = pid, self.now(pid)
+
+    @staticmethod
+    def now(pid):
+        threads = {}
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(OSError):
+                status = (task / "status").read_text()
+                threads[task.name] = (int((task / "schedstat").read_text().split()[0]) / 1e9,
+                                      int(status.rpartition("nonvoluntary_ctxt_switches:")[2]))
+        return threads
+
+    def since(self):
+        """Seconds of CPU time, and how often it was interrupted."""
+        return max(((now[0] - self.before.get(name, (0, 0))[0], now[1] - self.before.get(name, (0, 0))[1])
+                    for name, now in self.now(self.pid).items()), default=(0, 0))
+
+
+class Watch:
+    """Between the start and the end of a window."""
+
+    def __init__(self, pid, must_be_busy=True):
+        self.must_be_busy = must_be_busy
+        self.stolen, self.busiest, self.begin = stolen_s(), Busiest(pid), time.monotonic()
+
+    def complaints(self):
+        """Empty if the window counts."""
+        took = time.monotonic() - self.begin
+        stolen = max(b - a for a, b in zip(self.stolen, stolen_s())) / took
+        cpu_s, switches = self.busiest.since()
+        found = []
+        if stolen > STEAL:
+            found.append(f"{stolen:.1%} stolen")
+        if switches / took > SWITCHES_PER_S:
+            found.append(f"interrupted {switches} times")
+        if self.must_be_busy and cpu_s / took < CORE_SHARE:
+            found.append(f"{cpu_s / took:.0%} of its core")
+        return found
+
+
+def same_speed(a, b):
+    return max(a, b) <= min(a, b) * (1 + CLOCK)
