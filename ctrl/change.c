@@ -118,6 +118,11 @@ void change_job(struct change *ch, int (*work)(void *arg, struct err *e), void *
 	ch->jobs[ch->n_jobs++] = (struct job){.work = work, .arg = arg};
 }
 
+void change_needs_snapshot(struct change *ch)
+{
+	ch->touch = true;
+}
+
 // Completes and checks the edits, and makes the steps of them.
 static int change_plan(struct change *ch, struct err *e)
 {

@@ -34,7 +34,7 @@ struct change {
 	void (*done)(const struct err *e, void *arg);
 	void *arg;
 	bool restore;
-	bool touch;   // no edits: only a new snapshot
+	bool touch;   // a new snapshot even without edits
 	bool whole;   // the edits are a document's; its client is told of progress
 	struct err e; // finding about a row that was put
 	struct conf_view view;

@@ -32,7 +32,7 @@
 #include "dp/snap.h"
 #include "dp/worker.h"
 
-#define ENOUGH_NOFILE    4096 // a thousand guests
+#define ENOUGH_NOFILE    12000 // a thousand guests
 #define STOP_POLL_US     5000
 #define STOP_WAIT_NS     3000000000u // the supervisor waits 5 s
 #define WATCHDOG_PERIODS 3           // looks in the time that systemd allows
@@ -113,12 +113,16 @@ static void watchdog_look(void *arg)
 
 	(void)arg;
 	for (uint16_t i = 0; i < workers_n(); i++) {
-		uint64_t rounds = __atomic_load_n(&worker_at(i)->n.rounds, __ATOMIC_RELAXED);
+		const struct worker *w = worker_at(i);
+
+		if (w == NULL)
+			continue;
+		uint64_t rounds = __atomic_load_n(&w->n.rounds, __ATOMIC_RELAXED);
 
 		if (rounds == self.rounds[i]) {
 			log_error(
 			    "worker %u on CPU %d is stuck: it made no round since the watchdog's last look",
-			    i, worker_at(i)->core);
+			    i, w->core);
 			well = false;
 		}
 		self.rounds[i] = rounds;
@@ -190,7 +194,7 @@ static void machine_note(void)
 		log_warn("open descriptors: the limit is %llu, enough for about %llu ports; raise it with "
 			 "ulimit -Hn or "
 			 "LimitNOFILE=",
-			 (unsigned long long)n, (unsigned long long)n / 8);
+			 (unsigned long long)n, (unsigned long long)n / 12);
 }
 
 static void switch_stop(void)

@@ -122,6 +122,14 @@ void afpacket_rx_done(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_
 	give_back(q->drv);
 }
 
+int afpacket_sleep(struct worker *w, struct rxq *q, bool on)
+{
+	const struct afpacket *a = q->drv;
+
+	(void)w, (void)on;
+	return a->fd;
+}
+
 static bool fill_slot(struct worker *w, struct afpacket *a, struct tpacket2_hdr *h, struct pkt *p)
 {
 	uint8_t *to = (uint8_t *)h + AFPACKET_TX_OFFSET;

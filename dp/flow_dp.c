@@ -203,7 +203,7 @@ void flow_enter(struct flow_table *t, struct flow_index *x, uint32_t hash, uint3
 {
 	struct flow_bucket *b[2] = {bucket_of(x, hash, 0), bucket_of(x, hash, 1)};
 	int n[2], way[2] = {bucket_free_way(b[0], &n[0]), bucket_free_way(b[1], &n[1])};
-	int at = n[1] > n[0];
+	int at = n[0] < 2 && n[1] > n[0]; // a flow in the second bucket costs one more line per packet
 
 	if (unlikely(way[at] < 0)) {
 		// Both are full: somebody goes.
@@ -459,18 +459,20 @@ static bool flow_takes(const struct flow_rec *r, const struct pkt *p)
 	return likely(!(p->flags & r->escape) && pkt_payload(p) <= r->max_payload);
 }
 
-static void flow_run(struct worker *w, struct flow_table *t, struct pkt *p, uint32_t number)
+static void flow_run(struct worker *w, struct flow_table *t, struct pkt *pkts, uint16_t n, uint32_t number)
 {
 	struct flow_line *l = &t->lines[number];
 	struct flow_rec *r = &t->recs[number];
 
-	t->stats.hits++;
-	l->packets++;
-	l->bytes += p->len;
+	t->stats.hits += n;
+	l->packets += n;
+	for (uint16_t i = 0; i < n; i++) {
+		l->bytes += pkts[i].len;
+		pkts[i].vid = r->vid;
+	}
 	if (unlikely(l->bytes >> 31))
 		counters_fold(l, r);
-	p->vid = r->vid;
-	worker_run(w, p, &r->plan);
+	worker_run_all(w, pkts, n, &r->plan);
 }
 
 // True if the flow decided: the next packet, if it is the same, need not ask again.
@@ -490,7 +492,7 @@ static bool flow_use(struct worker *w, struct flow_table *t, struct pkt *p, uint
 	}
 	if (unlikely(r->used_s != w->now_s))
 		r->used_s = w->now_s;
-	flow_run(w, t, p, number);
+	flow_run(w, t, p, 1, number);
 	return true;
 }
 
@@ -514,12 +516,14 @@ struct burst {
 	uint8_t way[PKT_BURST];
 };
 
-// Whether packet i has the key of the one before it.
+// Whether packet i has the key of the one before it. By words: wider loads would wait for the stores just made.
 static bool is_same(const struct burst *b, const struct flow_key *key, uint16_t i)
 {
-	const struct flow_key *before = key - 1;
+	const struct flow_key *o = key - 1;
 
-	return i > 0 && b->way[i - 1] >= WAY_FLOW && key_equal(before->w, key) && before->tail == key->tail;
+	return i > 0 && b->way[i - 1] >= WAY_FLOW && o->w[0] == key->w[0] && o->w[1] == key->w[1] &&
+	       o->w[2] == key->w[2] && o->w[3] == key->w[3] && o->w[4] == key->w[4] && o->w[5] == key->w[5] &&
+	       o->tail == key->tail;
 }
 
 static enum way way_of(struct worker *w, struct flow_table *t, struct burst *b, const struct pkt *p,
@@ -564,24 +568,26 @@ void flow_burst(struct worker *w, struct rxq *q, struct pkt *pkts, const uint8_t
 {
 	struct flow_table *t = q->flows;
 	enum flow_shape shape = shape_of(w->walk.in->reads_in);
-	uint32_t last = 0; // flow that decided the packet before
 	struct burst b;
 
 	index_move(t);
 	for (uint16_t i = 0; i < n; i++)
 		b.way[i] = drops[i] != DROP_NONE ? WAY_NONE : way_of(w, t, &b, &pkts[i], i, shape);
 	for (uint16_t i = 0; i < n; i++) {
-		struct pkt *p = &pkts[i];
+		uint32_t number = 0; // of the flow that decided
 
-		if (b.way[i] == WAY_SAME && last != 0 && flow_takes(&t->recs[last], p)) {
-			flow_run(w, t, p, last);
-			continue;
-		}
-		last = 0;
 		if (b.way[i] == WAY_WALK)
-			worker_walk(w, p);
+			worker_walk(w, &pkts[i]);
 		else if (b.way[i] != WAY_NONE)
-			last = look_up(w, t, &b, p, i);
+			number = look_up(w, t, &b, &pkts[i], i);
+		// What follows and is the same goes the same way, all at once.
+		uint16_t from = i + 1;
+
+		while (number != 0 && i + 1 < n && b.way[i + 1] == WAY_SAME &&
+		       flow_takes(&t->recs[number], &pkts[i + 1]))
+			i++;
+		if (i >= from)
+			flow_run(w, t, &pkts[from], i + 1 - from, number);
 	}
 	flow_sweep(t, w->now_s, 1);
 }

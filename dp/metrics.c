@@ -87,6 +87,9 @@ static bool worker_counter(struct metrics *m, const struct metric_family *f, uin
 	(void)at;
 	for (uint16_t i = 0; i < workers_n(); i++) {
 		const struct worker *w = worker_at(i);
+
+		if (w == NULL)
+			continue;
 		const uint64_t *value = (const uint64_t *)((const char *)&w->n + f->arg);
 
 		snprintf(labels, sizeof(labels), "worker=\"%u\",core=\"%d\"", i, w->core);

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <jansson.h>
+#include <stdalign.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -78,14 +79,27 @@ struct port_live {
 	_Atomic uint16_t n_tx_active; // transmit queues that the peer takes from; writer: driver; worker: r
 };
 
-// One receive queue; belongs to one worker at a time.
+struct rxq;
+// How many of n packets may be taken from the queue now; 0 = it is not looked at in this round. Worker.
+typedef uint16_t rxq_credit_fn(struct worker *w, struct rxq *q, uint16_t n);
+
+// One receive queue; belongs to one worker at a time, and is handed over with all that is in it (queue.h).
 struct rxq {
-	struct port *port;
+	alignas(64) struct port *port;
 	uint16_t port_index;
-	uint16_t id;     // queue pair
-	uint16_t worker; // index of its owner; writer: control
+	uint16_t id;            // queue pair
+	uint16_t worker;        // its place: who gets it with the next snapshot; control
+	_Atomic uint16_t owner; // who may poll it; writer: control; worker: r
+	uint64_t packets;       // received; writer: the owner; control: r
 	struct flow_table *flows;
-	void *drv; // driver's queue
+	void *drv;                       // driver's queue
+	_Atomic(rxq_credit_fn *) credit; // NULL = no limit; writer: control; worker: r
+
+	// owner (sleep.h)
+	struct rxq *next_hot; // of the queues that are polled
+	uint64_t seen_tsc;    // round that last found a packet
+	uint32_t list_no;     // which of its owner's lists it was in last
+	uint16_t asleep_in;   // 1 + worker in whose set it sleeps, 0 = it is polled
 };
 
 // One transmit queue, entered by try (txq.h).
@@ -121,6 +135,11 @@ struct port_driver {
 	uint16_t (*rx)(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n);
 	// Completes what rx lent out: end of the burst. May be NULL.
 	void (*rx_done)(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n);
+	// May be NULL: the queue has to be polled. On: asks the peer to notify; returns a descriptor that gets ready when
+	// there may be something in the queue, or -1 = poll it this time. The caller puts it into a set, calls rx once more,
+	// which must really look, and then waits. The descriptor is the queue's own and the same until close(), whatever it
+	// stands for: a driver whose peer replaces its descriptors gives an epoll set. Off: it is polled again.
+	int (*sleep)(struct worker *w, struct rxq *q, bool on);
 	// Delivers up to n packets in order; returns how many were accepted (the first k). Called by the
 	// holder of q only. The packets stay the caller's: a driver that keeps a frame beyond the call takes p->m
 	// away (sets it to NULL) when p->n_users == 1, and pkt_copy()s otherwise.

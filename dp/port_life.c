@@ -16,6 +16,7 @@
 #include "ctrl/api/timer.h"
 #include "flow.h"
 #include "flow_budget.h"
+#include "queue.h"
 #include "snap.h"
 #include "switch.h"
 #include "txq.h"
@@ -75,18 +76,32 @@ static int index_take(struct port *p)
 	return -ENOSPC;
 }
 
+static int counters_add(struct port *p, uint16_t w)
+{
+	size_t bytes = (sizeof(struct port_counters) + 63) & ~(size_t)63;
+
+	p->counters[w] = aligned_alloc(64, bytes);
+	if (p->counters[w] == NULL)
+		return -ENOMEM;
+	memset(p->counters[w], 0, bytes);
+	return 0;
+}
+
+// For every worker that is there, the control thread, and the test that plays worker 0.
 static int counters_create(struct port *p)
 {
-	for (uint16_t w = 0; w <= MAX_WORKERS; w++) {
-		if (w >= workers_n() && w > 0 && w < MAX_WORKERS)
-			continue;
-		size_t bytes = (sizeof(struct port_counters) + 63) & ~(size_t)63;
-
-		p->counters[w] = aligned_alloc(64, bytes);
-		if (p->counters[w] == NULL)
+	for (uint16_t w = 0; w <= MAX_WORKERS; w++)
+		if ((worker_at(w) != NULL || w == 0 || w == MAX_WORKERS) && counters_add(p, w) < 0)
 			return -ENOMEM;
-		memset(p->counters[w], 0, bytes);
-	}
+	return 0;
+}
+
+int port_counters_for(uint16_t worker)
+{
+	for (uint16_t i = 0; i < MAX_PORTS; i++)
+		if (ports[i] != NULL && ports[i]->counters[worker] == NULL &&
+		    counters_add(ports[i], worker) < 0)
+			return -ENOMEM;
 	return 0;
 }
 
@@ -97,10 +112,10 @@ static int queues_create(struct port *p, struct err *e)
 		return -ENOMEM;
 	memset(p->txqs, 0, p->conf.n_queues * sizeof(*p->txqs));
 	for (uint16_t q = 0; q < p->conf.n_queues; q++) {
-		p->rxqs[q] = (struct rxq){.port = p,
-					  .port_index = p->index,
-					  .id = q,
-					  .worker = workers_n() > 0 ? (p->index + q) % workers_n() : 0};
+		uint16_t worker = queue_place(p->index + q);
+
+		p->rxqs[q] = (struct rxq){
+		    .port = p, .port_index = p->index, .id = q, .worker = worker, .owner = worker};
 		p->rxqs[q].flows = flow_create(flow_budget(), rte_rand());
 		if (p->rxqs[q].flows == NULL || txq_init(&p->txqs[q], q, e) < 0)
 			return -ENOMEM;
@@ -198,6 +213,10 @@ struct port *port_find(const char *name)
 static int driver_open(struct port *p, struct err *e)
 {
 	struct port_life *l = p->life;
+
+	// Nobody polls them now, and the descriptors that they slept on are closed.
+	for (uint16_t q = 0; q < MAX_QUEUES; q++)
+		p->rxqs[q].asleep_in = 0;
 	int ret = l->wanted->open(p, &l->conf, e);
 
 	if (ret == 0)

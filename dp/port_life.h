@@ -12,6 +12,9 @@ struct port_conf;
 struct port *port_create(const struct port_conf *c, struct err *e);
 void port_destroy(struct port *p); // the driver is closed, workers have passed
 
+// Counters of a worker that is about to start, for every port there is. -ENOMEM; what a worker left is kept.
+int port_counters_for(uint16_t worker);
+
 void port_table_add(struct port *p);
 void port_table_del(struct port *p); // the name is free; port_at() finds it until it is destroyed
 

@@ -246,7 +246,7 @@ static int switches_build(struct snap *s, struct err *e)
 	return 0;
 }
 
-// Ports whose driver is open are polled, each queue by its worker.
+// Ports whose driver is open are polled, each queue by the worker at its place; in the order of port and queue.
 static int rxqs_build(struct snap *s, struct err *e)
 {
 	uint32_t n[MAX_WORKERS] = {0};
@@ -383,6 +383,7 @@ void snap_publish(void)
 		retire(old);
 	}
 	state.token = rte_rcu_qsbr_start(state.rcu);
+	workers_wake(); // they hold up no grace period, but may have new queues
 }
 
 bool snap_grace_over(void)

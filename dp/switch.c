@@ -47,7 +47,7 @@ uint16_t switches_n(void)
 // learned; without workers nothing is.
 static void age_tick(void *arg)
 {
-	const struct worker *w = worker_at(0);
+	const struct worker *w = worker_first();
 
 	if (w == NULL)
 		return;

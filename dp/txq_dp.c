@@ -88,7 +88,8 @@ static void send_direct(struct worker *w, const struct snap_port *dst, struct tx
 	struct port_counters *to = worker_counters(w, dst);
 
 	for (uint16_t i = 0; i < b->n; i++) {
-		pkt_set_tag(b->p[i], b->d[i].tagged, b->d[i].tci);
+		if (unlikely(b->d[i].tagged || b->p[i]->flags & PKT_TAGGED))
+			pkt_set_tag(b->p[i], b->d[i].tagged, b->d[i].tci);
 		bytes[i] = b->p[i]->len;
 	}
 	uint16_t sent = dst->driver->tx(w, q, b->p, b->n);

@@ -10,7 +10,11 @@
 #include "port.h"
 #include "walk.h"
 
+struct request;
+
 #define WORKER_BATCHES 64 // destinations of one burst before a flush
+#define WORKER_EDGES   32 // notified queues that are fetched at once
+#define WORKER_WAKE    UINT64_MAX
 
 struct tx_batch {
 	uint16_t port;
@@ -36,6 +40,17 @@ struct worker {
 	bool flows_on;           // compile and use flows; else every packet takes the walk
 	uint32_t hash_seed;
 	struct worker_counters n;
+	// sleep.h
+	struct rxq *hot;      // queues that are polled, by next_hot
+	uint32_t n_asleep;    // the others
+	uint32_t n_awaited;   // in our list, but not ours yet
+	uint32_t list_no;     // lists taken over
+	uint64_t list_epoch;  // snapshot of the last
+	uint64_t doze_before; // a queue that has found nothing since then may sleep; 0 = none
+	uint64_t looked_tsc;  // for notified ones
+	int set;              // epoll: sleeping queues, and `wake`
+	int n_edges;
+	uint64_t edges[WORKER_EDGES];
 	struct walk walk;
 	uint16_t n_batches;
 	uint8_t batch_of[MAX_PORTS]; // 1 + index into batches, 0 = none
@@ -44,8 +59,12 @@ struct worker {
 	struct pkt held[PKT_BURST]; // of a mailbox
 	// control
 	pthread_t thread;
+	pid_t tid;    // writer: its thread, before it runs
+	bool leaving; // being deleted: takes no more queues
 	_Atomic bool stop;
 	_Atomic bool running;
+	_Atomic bool resting; // worker; control: r
+	int wake;             // eventfd
 };
 
 // workers
@@ -59,6 +78,7 @@ void worker_burst(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n)
 // worker_run() carries out a plan for a packet whose source is known.
 void worker_walk(struct worker *w, struct pkt *p);
 void worker_run(struct worker *w, struct pkt *p, const struct plan *plan);
+void worker_run_all(struct worker *w, struct pkt *pkts, uint16_t n, const struct plan *plan); // in order
 
 static inline struct port_counters *worker_counters(const struct worker *w, const struct snap_port *sp)
 {
@@ -75,5 +95,13 @@ static inline void worker_drop(struct worker *w, const struct snap_port *src, en
 // Starts one worker per CPU of `cores`. -errno with a sentence.
 int workers_start(const int *cores, uint16_t n_cores, struct err *e);
 void workers_stop(void);
-uint16_t workers_n(void);
-struct worker *worker_at(uint16_t index);
+void workers_wake(void);                  // those that rest look at the snapshot
+uint16_t workers_n(void);                 // 1 + the highest index; below it there may be gaps
+struct worker *worker_at(uint16_t index); // NULL = none
+struct worker *worker_first(void);        // NULL = none
+
+// At run time, each a change of its own that answers `rq` (may be NULL). The new one gets the lowest free index, which is
+// returned, and the queues that were set to it by hand. One that goes leaves its queues to the others first; its
+// index and CPU are free with the answer. -errno with a sentence.
+int worker_add(struct request *rq, int core, struct err *e);
+int worker_del(struct request *rq, uint16_t index, struct err *e);

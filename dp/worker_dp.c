@@ -11,6 +11,7 @@
 
 #include "flow.h"
 #include "parse.h"
+#include "sleep.h"
 #include "snap.h"
 #include "txq.h"
 
@@ -141,6 +142,33 @@ void worker_run(struct worker *w, struct pkt *p, const struct plan *plan)
 	p->n_users--;
 }
 
+// The same as worker_run() for each, when there is one destination with one queue: what is the same is looked up once.
+static void run_one(struct worker *w, struct pkt *pkts, uint16_t n, const struct dest *d)
+{
+	if (unlikely(!walk_is_up(w->snap->ports[d->port]))) {
+		worker_drop(w, w->walk.in, DROP_PORT_DOWN, n);
+		return;
+	}
+	struct tx_batch *b = batch_for(w, d, 0);
+
+	for (uint16_t i = 0; i < n; i++) {
+		pkts[i].n_users = 1;
+		b->p[b->n] = &pkts[i];
+		b->d[b->n++] = *d;
+	}
+}
+
+void worker_run_all(struct worker *w, struct pkt *pkts, uint16_t n, const struct plan *plan)
+{
+	if (likely(plan->drop == DROP_NONE && !plan->flood && plan->n_dests == 1 &&
+		   w->snap->ports[plan->dests[0].port]->n_txqs == 1)) {
+		run_one(w, pkts, n, &plan->dests[0]);
+		return;
+	}
+	for (uint16_t i = 0; i < n; i++)
+		worker_run(w, &pkts[i], plan);
+}
+
 void worker_walk(struct worker *w, struct pkt *p)
 {
 	struct walk *k = &w->walk;
@@ -188,22 +216,58 @@ void worker_burst(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n)
 	rte_pktmbuf_free_bulk(done, n_done);
 }
 
+static uint16_t queue_poll(struct worker *w, struct rxq *q)
+{
+	const struct snap_port *in = w->snap->ports[q->port_index];
+	rxq_credit_fn *credit = atomic_load_explicit(&q->credit, memory_order_relaxed);
+	uint16_t n = PKT_BURST;
+
+	if (unlikely(credit != NULL) && (n = credit(w, q, n)) == 0) {
+		q->seen_tsc = w->now_tsc; // what waits for credit does not sleep
+		return 0;
+	}
+	n = in->driver->rx(w, q, w->pkts, n);
+	if (n == 0)
+		return 0;
+	q->seen_tsc = w->now_tsc;
+	q->packets += n;
+	worker_burst(w, q, w->pkts, n);
+	if (in->driver->rx_done != NULL)
+		in->driver->rx_done(w, q, w->pkts, n);
+	return n;
+}
+
+static bool is_silent(const struct worker *w, const struct rxq *q)
+{
+	return unlikely(q->seen_tsc < w->doze_before);
+}
+
+// Whether it sleeps now. What came before the driver notifies is found by looking once more.
+static bool fell_asleep(struct worker *w, struct rxq *q, uint32_t *moved)
+{
+	if (!sleep_prepare(w, q))
+		return false;
+	*moved += queue_poll(w, q);
+	if (is_silent(w, q)) {
+		sleep_settle(w, q);
+		return true;
+	}
+	sleep_cancel(w, q);
+	return false;
+}
+
 uint32_t worker_round(struct worker *w)
 {
-	const struct snap_rxqs *list = w->snap->rxqs[w->index];
+	struct rxq **at = &w->hot, *q;
 	uint32_t moved = 0;
 
-	for (uint32_t i = 0; i < list->n; i++) {
-		struct rxq *q = list->q[i];
-		const struct snap_port *in = w->snap->ports[q->port_index];
-		uint16_t n = in->driver->rx(w, q, w->pkts, PKT_BURST);
-
-		if (n == 0)
-			continue;
-		worker_burst(w, q, w->pkts, n);
-		if (in->driver->rx_done != NULL)
-			in->driver->rx_done(w, q, w->pkts, n);
-		moved += n;
+	sleep_round(w);
+	while ((q = *at) != NULL) {
+		moved += queue_poll(w, q);
+		if (is_silent(w, q) && fell_asleep(w, q, &moved))
+			*at = q->next_hot;
+		else
+			at = &q->next_hot;
 	}
 	return moved;
 }

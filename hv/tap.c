@@ -1,7 +1,7 @@
 // Host vNICs: making the interface, its life and its link state. Control and jobs threads.
 //
 // The descriptor's number stays while the port is open. When somebody deletes the interface it is made again and
-// put under the same number (dup2), so workers need not be told.
+// put under the same number (dup2), so workers need not be told; one that sleeps on `watch` wakes.
 #include "tap.h"
 
 #include <errno.h>
@@ -13,6 +13,7 @@
 #include <net/if_arp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -171,6 +172,24 @@ static int interface_open(const struct port_conf *c, struct err *e)
 	return rc;
 }
 
+static int watch_fd(const struct tap *t, struct err *e)
+{
+	struct epoll_event ev = {.events = EPOLLIN};
+
+	if (epoll_ctl(t->watch, EPOLL_CTL_ADD, t->fd, &ev) == 0)
+		return 0;
+	return err_set(e, -errno, "port %s: cannot wait for frames of interface %s: %s", t->conf.name,
+		       t->ifname, err_name(errno));
+}
+
+static void tap_release(struct tap *t)
+{
+	ioctl(t->fd, TUNSETPERSIST, 0);
+	close(t->fd);
+	if (t->watch >= 0)
+		close(t->watch);
+}
+
 static int tap_open(struct port *p, const struct port_conf *c, struct err *e)
 {
 	struct tap *t = aligned_alloc(alignof(struct tap), sizeof(*t));
@@ -189,6 +208,12 @@ static int tap_open(struct port *p, const struct port_conf *c, struct err *e)
 		free(t);
 		return code;
 	}
+	t->watch = epoll_create1(EPOLL_CLOEXEC);
+	if (watch_fd(t, e) < 0) {
+		tap_release(t);
+		free(t);
+		return e->code;
+	}
 	p->drv = t;
 	p->rxqs[0].drv = t;
 	p->txqs[0].drv = t;
@@ -199,8 +224,7 @@ static void tap_close(struct port *p)
 {
 	struct tap *t = p->drv;
 
-	ioctl(t->fd, TUNSETPERSIST, 0);
-	close(t->fd);
+	tap_release(t);
 	for (int i = 0; i < TAP_SEGS; i++)
 		rte_pktmbuf_free(t->seg[i]);
 	p->drv = NULL;
@@ -228,9 +252,11 @@ static void restore_work(void *arg)
 
 	if (fd < 0)
 		return;
-	t->error.code = 0;
 	dup2(fd, t->fd);
 	close(fd);
+	// The one before left the set when it was closed.
+	if (watch_fd(t, &t->error) == 0)
+		t->error.code = 0;
 }
 
 // Control thread
@@ -357,5 +383,6 @@ const struct port_driver tap_driver = {
     .mtu_changed = tap_mtu_changed,
     .stats = tap_stats,
     .rx = tap_rx,
+    .sleep = tap_sleep,
     .tx = tap_tx,
 };

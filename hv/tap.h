@@ -34,6 +34,7 @@ struct tap {
 
 	// workers
 	alignas(64) int fd;             // const while open; what it refers to may be replaced
+	int watch;                      // epoll set with what fd refers to now; const while open
 	uint64_t empty_tsc;             // when the last read found nothing, 0 = it found something
 	uint64_t poll_cycles;           // how long an empty descriptor is left alone
 	struct rte_mbuf *seg[TAP_SEGS]; // empty buffers for the next frame
@@ -42,4 +43,5 @@ struct tap {
 // tap_dp.c
 
 uint16_t tap_rx(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n);
+int tap_sleep(struct worker *w, struct rxq *q, bool on);
 uint16_t tap_tx(struct worker *w, struct txq *q, struct pkt **pkts, uint16_t n);

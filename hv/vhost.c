@@ -124,6 +124,7 @@ static struct vhost *vhost_create(struct port *p, const struct port_conf *c)
 		p->rxqs[q].drv = &v->rings[2 * q + 1];
 		p->txqs[q].drv = &v->rings[2 * q];
 	}
+	vhost_kick_open(v);
 	return v;
 }
 
@@ -140,6 +141,7 @@ static int vhost_open(struct port *p, const struct port_conf *c, struct err *e)
 	// A path that another port still has may be about to become free: this may be its successor.
 	if (v->server && socket_open(v, &reason) != 0 && reason.code != -EBUSY) {
 		vhost_talk_end(v, true);
+		vhost_kick_close(v);
 		free(v);
 		return err_set(e, reason.code, "port %s: %s", c->name, reason.text);
 	}
@@ -152,6 +154,7 @@ static void vhost_close(struct port *p)
 	struct vhost *v = p->drv;
 
 	socket_unregister(v, true);
+	vhost_kick_close(v);
 	p->drv = NULL;
 	control_post("vhost-user port freed", free, v); // posts that name it run before
 }
@@ -414,5 +417,6 @@ const struct port_driver vhost_driver = {
     .mtu_changed = vhost_mtu_changed,
     .stats = vhost_stats,
     .rx = vhost_rx,
+    .sleep = vhost_sleep,
     .tx = vhost_tx,
 };

@@ -3,7 +3,8 @@
 // librte_vhost holds the conversation with the front end on its own event thread. What it says becomes two things
 // here: `struct vhost_talk`, from which the control thread makes the port's state and its reason, and `stop` of every
 // ring, which workers obey. Files: vhost.c (driver, connecting and retrying), vhost_talk.c (the library's
-// callbacks), vhost_socket.c (what stands in the way of a socket), vhost_dp.c (bursts).
+// callbacks), vhost_socket.c (what stands in the way of a socket), vhost_kick.c (what a sleeping worker waits for),
+// vhost_dp.c (bursts).
 //
 // Life of struct vhost: made by the driver's open, freed by a post behind its close, so that every post that
 // names it has run before.
@@ -47,6 +48,8 @@ struct vhost_ring {
 	_Atomic bool busy;             // worker, for one burst; vhost thread: r
 	uint16_t index;                // the library's number of the ring
 	int vid;                       // vhost thread, while stopped and not busy
+	int watch;        // epoll set of a transmit ring, -1 = it has to be polled; const while open
+	_Atomic int kick; // our duplicate, in `watch`; -1 = none; vhost thread; worker: r
 };
 
 struct vhost {
@@ -55,6 +58,7 @@ struct vhost {
 	char path[sizeof(((struct port_conf *)0)->socket)];
 	bool server;
 	uint16_t n_queues;
+	int bell; // eventfd in every `watch`
 
 	struct vhost *next;     // of all that own their path; lock of vhost_talk.c
 	struct vhost_talk talk; // lock of vhost_talk.c
@@ -100,7 +104,16 @@ int vhost_socket_clear(const char *path, struct err *e);
 // Why bind() would fail, as the library does not say it.
 int vhost_socket_refusal(const char *path, struct err *e);
 
+// vhost_kick.c, jobs thread
+void vhost_kick_open(struct vhost *v);
+void vhost_kick_close(struct vhost *v); // no callback any more
+// vhost_kick.c, vhost thread
+void vhost_kick_follow(struct vhost_ring *r, int vid); // the ring was enabled
+void vhost_kick_forget(struct vhost_ring *r);
+void vhost_kick_bell(struct vhost *v); // rings came or went
+
 // vhost_dp.c
 
 uint16_t vhost_rx(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n);
+int vhost_sleep(struct worker *w, struct rxq *q, bool on);
 uint16_t vhost_tx(struct worker *w, struct txq *q, struct pkt **pkts, uint16_t n);

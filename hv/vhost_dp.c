@@ -41,6 +41,23 @@ uint16_t vhost_rx(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n)
 	return n;
 }
 
+// A ring that cannot be used is silent until its bell rings.
+int vhost_sleep(struct worker *w, struct rxq *q, bool on)
+{
+	struct vhost_ring *r = q->drv;
+
+	(void)w;
+	if (!ring_enter(r))
+		return r->watch;
+	bool can = r->watch >= 0 && atomic_load(&r->kick) >= 0;
+
+	if (can || !on)
+		rte_vhost_enable_guest_notification(r->vid, r->index, on);
+	ring_leave(r);
+	atomic_thread_fence(memory_order_seq_cst); // the guest sees it before we look at the ring again
+	return can ? r->watch : -1;
+}
+
 // The chains of the first packets; stops at one that cannot be made into a chain.
 static uint16_t chains_of(struct worker *w, struct pkt **pkts, struct rte_mbuf **m, uint16_t n)
 {

@@ -121,9 +121,17 @@ static void rings_update(struct vhost *v)
 	if (!up)
 		atomic_store(&v->port->live.up, false);
 	for (uint16_t q = 0; q < v->n_queues; q++) {
+		struct vhost_ring *from = &v->rings[2 * q + 1];
+		bool sends = run && t->tx_up[q];
+
 		atomic_store(&v->rings[2 * q].stop, !(run && t->rx_up[q]));
-		atomic_store(&v->rings[2 * q + 1].stop, !(run && t->tx_up[q]));
+		if (sends)
+			vhost_kick_follow(from, t->vid);
+		else
+			vhost_kick_forget(from);
+		atomic_store(&from->stop, !sends);
 	}
+	vhost_kick_bell(v);
 	atomic_store(&v->port->live.n_tx_active, n_active);
 	if (up)
 		atomic_store(&v->port->live.up, true);
@@ -226,7 +234,7 @@ static int new_device(int vid)
 	uint16_t mtu = 0;
 	uint64_t features = 0;
 
-	// Workers poll: the guest need not kick. Rings that come up later inherit it from the library.
+	// Until a worker is about to sleep the guest need not kick. Rings that come up later inherit it from the library.
 	for (uint16_t i = 0; i < rte_vhost_get_vring_num(vid); i++)
 		rte_vhost_enable_guest_notification(vid, i, 0);
 	rte_vhost_get_negotiated_features(vid, &features);

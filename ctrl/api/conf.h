@@ -84,6 +84,9 @@ void change_close(struct change *ch, void (*fn)(void *arg), void *arg);   // aft
 // run on the control thread as always, after the work has ended.
 void change_job(struct change *ch, int (*work)(void *arg, struct err *e), void *arg);
 
+// A change that edits no row, and what workers see changes with it.
+void change_needs_snapshot(struct change *ch);
+
 // Publishes a new snapshot soon though no row changed (a device came up by itself). published(arg) is
 // called with the publication; may be NULL.
 void change_touch(void (*published)(void *arg), void *arg);

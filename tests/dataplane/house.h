@@ -67,7 +67,10 @@ void house_seconds(uint32_t n); // so much time goes by, addresses age
 
 // Ring ports
 void ring_refuse(bool on); // whether rings that are opened from now on fail
-void ring_hold(bool on);   // whether who opens a ring has to wait
+void ring_bells(bool on);  // whether rings that are opened from now on let a worker sleep
+void ring_late(const char *port,
+	       const struct frame *f); // comes when a worker is about to sleep, just too early for the bell
+void ring_hold(bool on);               // whether who opens a ring has to wait
 bool ring_is_opening(void);
 void ring_up(const char *port, bool up);
 void ring_accept(const char *port, int n); // the next n frames only, then the queue is full; -1 = all

@@ -7,6 +7,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "ctrl/api/err.h"
 #include "dp/port.h"
@@ -24,6 +26,10 @@ struct ring {
 	pthread_mutex_t lock;
 	struct fifo in, out; // toward the switch, from the switch
 	int accept;
+	int bell;           // eventfd, -1 = it has to be polled
+	_Atomic bool armed; // the bell rings for each frame
+	_Atomic bool has_late;
+	struct frame late; // comes before it is armed
 	size_t piece;
 	bool started;
 	struct frame lent[PKT_BURST];
@@ -58,6 +64,7 @@ static bool fifo_get(struct fifo *f, struct frame *out)
 static _Atomic bool refuses; // to be opened
 static _Atomic bool holds;   // whoever opens one
 static _Atomic bool is_opening;
+static _Atomic bool has_bells; // what is opened
 
 static struct ring *ring_of(const char *name)
 {
@@ -86,6 +93,7 @@ static int ring_open(struct port *p, const struct port_conf *c, struct err *e)
 
 	pthread_mutex_init(&r->lock, NULL);
 	r->accept = -1;
+	r->bell = atomic_load(&has_bells) ? eventfd(0, EFD_CLOEXEC) : -1;
 	p->drv = r;
 	for (uint16_t q = 0; q < c->n_queues; q++)
 		p->rxqs[q].drv = p->txqs[q].drv = r;
@@ -118,6 +126,8 @@ static void ring_close(struct port *p)
 	ck_assert_msg(!r->started, "port %s is closed without having been stopped", p->conf.name);
 	while (fifo_get(&r->in, &f) || fifo_get(&r->out, &f))
 		;
+	if (r->bell >= 0)
+		close(r->bell);
 	pthread_mutex_destroy(&r->lock);
 	free(r);
 	p->drv = NULL;
@@ -196,6 +206,17 @@ static uint16_t ring_rx(struct worker *w, struct rxq *q, struct pkt *pkts, uint1
 	return got;
 }
 
+static int ring_sleep(struct worker *w, struct rxq *q, bool on)
+{
+	struct ring *r = q->drv;
+
+	(void)w;
+	if (on && atomic_exchange(&r->has_late, false))
+		fifo_put_locked(r, &r->in, &r->late);
+	atomic_store(&r->armed, on); // before the worker looks again
+	return r->bell;
+}
+
 static void frame_from(const struct pkt *p, struct frame *f)
 {
 	struct iovec iov[MAX_PIECES];
@@ -236,6 +257,7 @@ static const struct port_driver ring_driver = {
     .close = ring_close,
     .mtu_changed = ring_mtu_changed,
     .rx = ring_rx,
+    .sleep = ring_sleep,
     .tx = ring_tx,
 };
 
@@ -256,6 +278,19 @@ void ring_hold(bool on)
 	atomic_store(&holds, on);
 }
 
+void ring_late(const char *port, const struct frame *f)
+{
+	struct ring *r = ring_of(port);
+
+	r->late = *f;
+	atomic_store(&r->has_late, true);
+}
+
+void ring_bells(bool on)
+{
+	atomic_store(&has_bells, on);
+}
+
 bool ring_is_opening(void)
 {
 	return atomic_load(&is_opening);
@@ -267,6 +302,8 @@ void ring_queue(const char *port, const struct frame *f)
 
 	ck_assert_msg(fifo_put_locked(r, &r->in, f), "the test sends more than %d frames at once",
 		      RING_FRAMES);
+	if (r->bell >= 0 && atomic_load(&r->armed))
+		eventfd_write(r->bell, 1);
 }
 
 size_t ring_delivered(const char *port)

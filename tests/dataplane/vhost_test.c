@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -210,6 +211,57 @@ START_TEST(server_serves_one_guest_after_the_other_and_removes_its_socket)
 	}
 	rig_port_stop(p);
 	ck_assert_int_ne(access(c.socket, F_OK), 0);
+}
+END_TEST
+
+// As a worker's set sees it: once for every time that it gets ready.
+static bool edge(int set)
+{
+	struct epoll_event ev;
+
+	return epoll_wait(set, &ev, 1, 0) == 1;
+}
+
+static void check_kick(struct guest *g, struct port *p, int set, int fd)
+{
+	static struct pkt pkt;
+	uint8_t frame[60];
+
+	ck_assert_int_eq(p->driver->sleep(rig_worker(), &p->rxqs[0], true), fd);
+	ck_assert_int_eq(rig_rx(p, &pkt, 1), 0);
+	while (edge(set))
+		;
+	rig_frame(frame, sizeof(frame), 9);
+	ck_assert(guest_send(g, 0, frame, sizeof(frame)));
+	rig_wait(edge(set));
+	ck_assert_int_eq(rig_rx(p, &pkt, 1), 1);
+	ck_assert(rig_same(&pkt, frame, sizeof(frame)));
+	pkt_free(&pkt);
+	p->driver->sleep(rig_worker(), &p->rxqs[0], false);
+}
+
+START_TEST(silent_ring_is_waited_for_on_one_descriptor_whoever_the_guest_is)
+{
+	struct port_conf c = conf_of("vm1.sock", false, 1);
+	struct port *p = rig_port_start(&vhost_driver, &c);
+	int set = epoll_create1(0), fd = p->driver->sleep(rig_worker(), &p->rxqs[0], true);
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLET};
+	struct guest g;
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(epoll_ctl(set, EPOLL_CTL_ADD, fd, &ev), 0);
+	for (int i = 0; i < 4; i++) {
+		while (edge(set))
+			;
+		guest_start(&g, p, 1, i % 2 ? ",packed_vq=1" : "");
+		rig_wait(edge(set)); // the ring can be used: it was silent for another reason before
+		check_kick(&g, p, set, fd);
+		check_both_ways(&g, p);
+		check_kick(&g, p, set, fd);
+		guest_end(&g, p);
+	}
+	close(set);
+	rig_port_stop(p);
 }
 END_TEST
 
@@ -488,6 +540,7 @@ int main(void)
 	tcase_add_test(t, client_waits_for_the_socket_then_serves_the_guest);
 	tcase_add_test(t, client_connects_again_and_again);
 	tcase_add_test(t, server_serves_one_guest_after_the_other_and_removes_its_socket);
+	tcase_add_test(t, silent_ring_is_waited_for_on_one_descriptor_whoever_the_guest_is);
 	tcase_add_test(t, every_queue_pair_works);
 	tcase_add_test(t, a_guest_with_more_queue_pairs_than_the_port_is_refused);
 	tcase_add_test(t, frames_beyond_the_guests_ring_are_not_taken);
