@@ -10,9 +10,9 @@ from pathlib import Path
 from machine import SWITCH_CORE
 
 STEAL = 0.005  # share of a window that the host may take of one CPU
-SWITCHES_PER_S = 500  # times that the worker had to leave its core against its will
-CORE_SHARE = 0.9  # of its core that the worker must have had
-CLOCK = 0.25  # by so much its speed may differ before and after a window, and between a pair's (cores flip 1 : 1.8)
+SWITCHES_PER_S = 2.5  # times that the worker had to leave its core against its will
+CORE_SHARE = 0.97  # of its core that the worker must have had
+CLOCK = 0.05  # by so much its speed may differ before and after a window, and between a pair's (cores flip 1 : 1.8)
 PROBE_ROUNDS, PROBE_TRIES = 4000, 10
 USER_HZ = os.sysconf("SC_CLK_TCK")
 
