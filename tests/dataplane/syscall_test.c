@@ -14,6 +14,12 @@
 
 #define N_FRAMES 2000
 
+#ifdef __SANITIZE_ADDRESS__
+#define SANITIZED true // its allocator makes calls of its own: nothing is forbidden then
+#else
+#define SANITIZED false
+#endif
+
 static void forbid_all_but_the_end(void)
 {
 	struct sock_filter code[] = {
@@ -37,7 +43,8 @@ static int moved_without_calls(void (*extra)(void))
 
 	ck_assert_int_ge(child, 0);
 	if (child == 0) {
-		forbid_all_but_the_end();
+		if (!SANITIZED)
+			forbid_all_but_the_end();
 		house_rounds();
 		if (extra != NULL)
 			extra();
@@ -110,7 +117,8 @@ int main(void)
 	mallopt(M_MMAP_THRESHOLD, 1 << 30);
 	tcase_add_checked_fixture(t, house_setup, house_teardown);
 	tcase_add_test(t, packets_move_without_a_system_call);
-	tcase_add_test(t, a_system_call_would_be_seen);
+	if (!SANITIZED)
+		tcase_add_test(t, a_system_call_would_be_seen);
 	suite_add_tcase(s, t);
 	return house_run(s, 0);
 }
