@@ -487,7 +487,7 @@ const struct port_driver afpacket_driver = {
     .close = afpacket_close,
     .stats = afpacket_stats,
     .rx = afpacket_rx,
-    .sleep = afpacket_sleep,
+    .notify = afpacket_notify,
     .rx_done = afpacket_rx_done,
     .tx = afpacket_tx,
 };

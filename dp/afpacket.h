@@ -29,5 +29,5 @@ struct afpacket {
 // workers
 uint16_t afpacket_rx(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n);
 void afpacket_rx_done(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n);
-int afpacket_sleep(struct worker *w, struct rxq *q, bool on);
+int afpacket_notify(struct worker *w, struct rxq *q, bool on);
 uint16_t afpacket_tx(struct worker *w, struct txq *q, struct pkt **pkts, uint16_t n);

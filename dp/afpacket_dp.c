@@ -122,7 +122,7 @@ void afpacket_rx_done(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_
 	give_back(q->drv);
 }
 
-int afpacket_sleep(struct worker *w, struct rxq *q, bool on)
+int afpacket_notify(struct worker *w, struct rxq *q, bool on)
 {
 	const struct afpacket *a = q->drv;
 

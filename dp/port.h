@@ -120,7 +120,7 @@ struct port_driver {
 	// jobs thread: everything that blocks or can fail; sets p->drv and every rxq's and txq's drv. The control thread
 	// may be changing p->conf meanwhile: `c` holds still during the call.
 	int (*open)(struct port *p, const struct port_conf *c, struct err *e);
-	// control thread, after the port was published / before it is unpublished. May be NULL.
+	// control thread, with the publication of the port, maybe just before it / before it is unpublished. May be NULL.
 	void (*start)(struct port *p);
 	void (*stop)(struct port *p);
 	// jobs thread, after the grace period: no worker is inside any more.
@@ -139,7 +139,7 @@ struct port_driver {
 	// there may be something in the queue, or -1 = poll it this time. The caller puts it into a set, calls rx once more,
 	// which must really look, and then waits. The descriptor is the queue's own and the same until close(), whatever it
 	// stands for: a driver whose peer replaces its descriptors gives an epoll set. Off: it is polled again.
-	int (*sleep)(struct worker *w, struct rxq *q, bool on);
+	int (*notify)(struct worker *w, struct rxq *q, bool on);
 	// Delivers up to n packets in order; returns how many were accepted (the first k). Called by the
 	// holder of q only. The packets stay the caller's: a driver that keeps a frame beyond the call takes p->m
 	// away (sets it to NULL) when p->n_users == 1, and pkt_copy()s otherwise.

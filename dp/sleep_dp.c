@@ -59,7 +59,7 @@ static void rouse(struct worker *w, struct rxq *q)
 {
 	q->asleep_in = 0;
 	q->seen_tsc = w->now_tsc;
-	driver_of(w, q)->sleep(w, q, false);
+	driver_of(w, q)->notify(w, q, false);
 }
 
 // A queue sleeps on if it does so in our set, and was in the list before this one, too.
@@ -133,13 +133,13 @@ void sleep_round(struct worker *w)
 bool sleep_prepare(struct worker *w, struct rxq *q)
 {
 	const struct port_driver *d = driver_of(w, q);
-	int fd = d->sleep != NULL ? d->sleep(w, q, true) : -1;
+	int fd = d->notify != NULL ? d->notify(w, q, true) : -1;
 	struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.u64 = cookie_of(q, fd)};
 
 	if (fd >= 0 && (epoll_ctl(w->set, EPOLL_CTL_ADD, fd, &ev) == 0 || errno == EEXIST))
 		return true;
 	if (fd >= 0)
-		d->sleep(w, q, false);
+		d->notify(w, q, false);
 	q->seen_tsc = w->now_tsc; // it is asked again after the same time
 	return false;
 }
@@ -152,7 +152,7 @@ void sleep_settle(struct worker *w, struct rxq *q)
 
 void sleep_cancel(struct worker *w, struct rxq *q)
 {
-	driver_of(w, q)->sleep(w, q, false);
+	driver_of(w, q)->notify(w, q, false);
 }
 
 void sleep_rest(struct worker *w, uint64_t ns)

@@ -383,6 +383,6 @@ const struct port_driver tap_driver = {
     .mtu_changed = tap_mtu_changed,
     .stats = tap_stats,
     .rx = tap_rx,
-    .sleep = tap_sleep,
+    .notify = tap_notify,
     .tx = tap_tx,
 };

@@ -43,5 +43,5 @@ struct tap {
 // tap_dp.c
 
 uint16_t tap_rx(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n);
-int tap_sleep(struct worker *w, struct rxq *q, bool on);
+int tap_notify(struct worker *w, struct rxq *q, bool on);
 uint16_t tap_tx(struct worker *w, struct txq *q, struct pkt **pkts, uint16_t n);

@@ -90,7 +90,7 @@ uint16_t tap_rx(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n)
 	return got;
 }
 
-int tap_sleep(struct worker *w, struct rxq *q, bool on)
+int tap_notify(struct worker *w, struct rxq *q, bool on)
 {
 	struct tap *t = q->drv;
 

@@ -417,6 +417,6 @@ const struct port_driver vhost_driver = {
     .mtu_changed = vhost_mtu_changed,
     .stats = vhost_stats,
     .rx = vhost_rx,
-    .sleep = vhost_sleep,
+    .notify = vhost_notify,
     .tx = vhost_tx,
 };

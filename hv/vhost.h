@@ -115,5 +115,5 @@ void vhost_kick_bell(struct vhost *v); // rings came or went
 // vhost_dp.c
 
 uint16_t vhost_rx(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n);
-int vhost_sleep(struct worker *w, struct rxq *q, bool on);
+int vhost_notify(struct worker *w, struct rxq *q, bool on);
 uint16_t vhost_tx(struct worker *w, struct txq *q, struct pkt **pkts, uint16_t n);

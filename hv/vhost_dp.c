@@ -42,7 +42,7 @@ uint16_t vhost_rx(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n)
 }
 
 // A ring that cannot be used is silent until its bell rings.
-int vhost_sleep(struct worker *w, struct rxq *q, bool on)
+int vhost_notify(struct worker *w, struct rxq *q, bool on)
 {
 	struct vhost_ring *r = q->drv;
 

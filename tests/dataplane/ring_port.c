@@ -206,7 +206,7 @@ static uint16_t ring_rx(struct worker *w, struct rxq *q, struct pkt *pkts, uint1
 	return got;
 }
 
-static int ring_sleep(struct worker *w, struct rxq *q, bool on)
+static int ring_notify(struct worker *w, struct rxq *q, bool on)
 {
 	struct ring *r = q->drv;
 
@@ -257,7 +257,7 @@ static const struct port_driver ring_driver = {
     .close = ring_close,
     .mtu_changed = ring_mtu_changed,
     .rx = ring_rx,
-    .sleep = ring_sleep,
+    .notify = ring_notify,
     .tx = ring_tx,
 };
 

@@ -227,7 +227,7 @@ static void check_kick(struct guest *g, struct port *p, int set, int fd)
 	static struct pkt pkt;
 	uint8_t frame[60];
 
-	ck_assert_int_eq(p->driver->sleep(rig_worker(), &p->rxqs[0], true), fd);
+	ck_assert_int_eq(p->driver->notify(rig_worker(), &p->rxqs[0], true), fd);
 	ck_assert_int_eq(rig_rx(p, &pkt, 1), 0);
 	while (edge(set))
 		;
@@ -237,14 +237,14 @@ static void check_kick(struct guest *g, struct port *p, int set, int fd)
 	ck_assert_int_eq(rig_rx(p, &pkt, 1), 1);
 	ck_assert(rig_same(&pkt, frame, sizeof(frame)));
 	pkt_free(&pkt);
-	p->driver->sleep(rig_worker(), &p->rxqs[0], false);
+	p->driver->notify(rig_worker(), &p->rxqs[0], false);
 }
 
 START_TEST(silent_ring_is_waited_for_on_one_descriptor_whoever_the_guest_is)
 {
 	struct port_conf c = conf_of("vm1.sock", false, 1);
 	struct port *p = rig_port_start(&vhost_driver, &c);
-	int set = epoll_create1(0), fd = p->driver->sleep(rig_worker(), &p->rxqs[0], true);
+	int set = epoll_create1(0), fd = p->driver->notify(rig_worker(), &p->rxqs[0], true);
 	struct epoll_event ev = {.events = EPOLLIN | EPOLLET};
 	struct guest g;
 
