@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -132,6 +133,30 @@ START_TEST(new_ports_of_a_sleeping_worker_work_at_once)
 		passes("c", "b", eth(MAC_B, MAC_C));
 		del("port", "c");
 	}
+}
+END_TEST
+
+static bool was_woken(const struct worker *w)
+{
+	eventfd_t n;
+
+	return eventfd_read(w->wake, &n) == 0; // workers take its edge and leave its count
+}
+
+// Seen by the bell itself, not by the time it takes. A rest that ends by itself in that very moment needs no bell, so
+// there are a few tries.
+START_TEST(a_publication_wakes_workers_that_rest)
+{
+	bool woken = false;
+
+	configure();
+	for (int i = 0; i < 10 && !woken; i++) {
+		wait_until_all_sleep();
+		was_woken(worker_at(0)); // of former publications
+		set("vlan", "b", i % 2 ? "{'mode': 'untagged'}" : "{'mode': 'access', 'vlan': 10}");
+		woken = was_woken(worker_at(0));
+	}
+	ck_assert_msg(woken, "ten publications woke nobody");
 }
 END_TEST
 
@@ -294,6 +319,7 @@ int main(void)
 	tcase_add_test(t, no_frame_is_missed_at_any_step_of_falling_asleep);
 	tcase_add_test(t, frame_that_is_too_early_for_the_bell_is_found);
 	tcase_add_test(t, new_ports_of_a_sleeping_worker_work_at_once);
+	tcase_add_test(t, a_publication_wakes_workers_that_rest);
 	tcase_add_test(t, silent_queue_is_heard_while_others_are_busy);
 	tcase_add_test(t, sleeping_queue_moves_there_and_back_and_is_still_heard);
 	tcase_add_test(t, driver_that_was_opened_again_is_heard);
