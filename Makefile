@@ -33,7 +33,7 @@ UNITRIG  := $(patsubst %.c,$(BUILD)/%.o,$(filter-out %_test.c,$(wildcard tests/u
 DPTEST   := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/dataplane/*_test.c))
 DPHARN   := $(patsubst %.c,$(BUILD)/%.o,$(filter-out %_test.c,$(wildcard tests/dataplane/*.c)))
 FRONTOBJ := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/bench/front/*.c))
-BUDGET   := $(BUILD)/tools/bench/budget/budget
+BUDGET   := $(BUILD)/tools/bench/budget/budget $(BUILD)/tools/bench/budget/l4
 FUZZERS  := $(patsubst tests/fuzz/%_fuzz.c,$(BUILD)/tests/fuzz/%_fuzz,$(wildcard tests/fuzz/*_fuzz.c))
 
 all: $(BUILD)/evswitchd $(BUILD)/evsctl
@@ -60,7 +60,7 @@ $(UNIT): $(BUILD)/%: $(BUILD)/%.o $(UNITRIG) $(CTLLIB) $(BUILD)/libevs.a
 $(DPTEST): $(BUILD)/%: $(BUILD)/%.o $(DPHARN) $(BUILD)/libevs.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(EVLINK) $^ $(LIBS) $(shell pkg-config --libs check) -o $@
-$(BUDGET): $(BUDGET).o $(BUILD)/libevs.a
+$(BUDGET): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tools/bench/budget/rig.o $(BUILD)/libevs.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(EVLINK) $^ $(LIBS) -o $@
 $(FUZZERS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libevs.a
@@ -91,7 +91,7 @@ test-programs: all front $(UNIT) $(DPTEST)
 front: $(BUILD)/bench-front
 bench:
 	$(Q)tools/setup --bench
-	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all front
+	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all front budget-program
 	$(Q)tools/bench/run $(ROW)
 # Instructions per packet beside those that are checked in; UPDATE=1 writes them.
 bench-budget: setup-test
@@ -111,6 +111,6 @@ install: all man
 clean:
 	rm -rf build
 
--include $(OBJ:.o=.d) $(CTLOBJ:.o=.d) $(FRONTOBJ:.o=.d) $(UNIT:=.d) $(UNITRIG:.o=.d) $(DPTEST:=.d) $(DPHARN:.o=.d) $(BUDGET).d $(FUZZERS:=.d)
+-include $(OBJ:.o=.d) $(CTLOBJ:.o=.d) $(FRONTOBJ:.o=.d) $(UNIT:=.d) $(UNITRIG:.o=.d) $(DPTEST:=.d) $(DPHARN:.o=.d) $(BUDGET:=.d) $(BUILD)/tools/bench/budget/rig.d $(FUZZERS:=.d)
 .PHONY: all man run setup setup-test test test-programs front bench bench-budget budget-program fuzz fuzz-programs lint fmt install clean
 .SECONDARY:

@@ -18,7 +18,13 @@ struct control_bucket {  // writer: the queue's worker
 	uint64_t tokens; // in TSC: one packet costs hz / CONTROL_PPS
 };
 
-bool control_is(const struct pkt *p); // p is parsed
+bool control_matches(const struct pkt *p);
+
+// p is parsed: most packets are ruled out by then.
+static inline bool control_is(const struct pkt *p)
+{
+	return __builtin_expect(p->may_control, 0) && control_matches(p);
+}
 
 // Whether one more may pass at this time.
 bool control_admits(struct control_bucket *b, uint64_t now_tsc, uint64_t hz);

@@ -19,6 +19,8 @@ static uint32_t load32(const uint8_t *p)
 
 static bool is_control_icmp(const struct pkt *p)
 {
+	if (p->l4_off >= p->head_len)
+		return false;
 	uint8_t type = p->data[p->l4_off];
 
 	if (p->ip_proto == IPPROTO_ICMP)
@@ -35,7 +37,7 @@ static bool is_dhcp(const struct pkt *p)
 	       dport == 546 || dport == 547;
 }
 
-bool control_is(const struct pkt *p)
+bool control_matches(const struct pkt *p)
 {
 	if (unlikely(p->ether_type == RTE_ETHER_TYPE_ARP || p->ether_type == RTE_ETHER_TYPE_RARP))
 		return true;

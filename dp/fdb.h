@@ -96,14 +96,8 @@ uint16_t fdb_lookup(const struct fdb *f, uint64_t key);
 // Notes that `key` was seen on `port`. Touches the entry's time at most once a second.
 enum fdb_result fdb_learn(struct fdb *f, uint64_t key, uint16_t port, uint32_t now_s);
 
-// Port index and reference, or FDB_NO_PORT.
+// Port index and reference, or FDB_NO_PORT. What is done with references: fdb_ref.h.
 uint16_t fdb_lookup_ref(const struct fdb *f, uint64_t key, struct fdb_ref *ref);
-
-// Whether `ref` is still the entry of `key` that it was.
-bool fdb_ref_holds(const struct fdb *f, uint64_t key, struct fdb_ref ref);
-
-// The same, and notes that the address was seen, as fdb_learn() does.
-bool fdb_ref_seen(struct fdb *f, uint64_t key, struct fdb_ref ref, uint32_t now_s);
 
 // Changes whenever an address becomes known or moves: while it stays, what was unknown is unknown.
 uint32_t fdb_news(const struct fdb *f);

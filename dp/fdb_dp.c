@@ -287,9 +287,11 @@ static bool learn_move(struct fdb *f, union fdb_slot *s, struct fdb_cell c, uint
 	return true;
 }
 
-static void touch(union fdb_slot *s, struct fdb_cell c, uint32_t now_s)
+void fdb_touch(union fdb_slot *s, struct fdb_cell c, uint32_t now_s)
 {
 	struct fdb_cell next = c;
+	if (fdb_is_static(c) || fdb_age_of(c, now_s) == 0)
+		return;
 	next.meta = (c.meta & ~(0xffffull << 32)) | (uint64_t)(uint16_t)now_s << 32;
 	fdb_cas(s, c, next); // failing means that somebody else did the same, or more
 }
@@ -305,8 +307,7 @@ enum fdb_result fdb_learn(struct fdb *f, uint64_t key, uint16_t port, uint32_t n
 		if (!s)
 			return is_owned(f, key) ? FDB_REFUSED_STATIC : learn_new(f, key, port, now_s);
 		if (__builtin_expect(fdb_port_of(c) == port, 1)) {
-			if (!fdb_is_static(c) && fdb_age_of(c, now_s) > 0)
-				touch(s, c, now_s);
+			fdb_touch(s, c, now_s);
 			return FDB_KNOWN;
 		}
 		if (fdb_is_static(c))
@@ -315,11 +316,6 @@ enum fdb_result fdb_learn(struct fdb *f, uint64_t key, uint16_t port, uint32_t n
 			return r;
 	}
 	return FDB_KNOWN; // others move it at this moment; the next frame decides
-}
-
-static inline union fdb_slot *slot_at(const struct fdb *f, uint32_t slot)
-{
-	return &f->buckets[slot / FDB_WAYS].slots[slot % FDB_WAYS];
 }
 
 uint16_t fdb_lookup_ref(const struct fdb *f, uint64_t key, struct fdb_ref *ref)
@@ -332,25 +328,6 @@ uint16_t fdb_lookup_ref(const struct fdb *f, uint64_t key, struct fdb_ref *ref)
 	ref->slot = (uint32_t)(s - &f->buckets[0].slots[0]);
 	ref->version = fdb_version_of(c);
 	return fdb_port_of(c);
-}
-
-bool fdb_ref_holds(const struct fdb *f, uint64_t key, struct fdb_ref ref)
-{
-	struct fdb_cell c = fdb_load(slot_at(f, ref.slot));
-
-	return c.key == key && fdb_version_of(c) == ref.version;
-}
-
-bool fdb_ref_seen(struct fdb *f, uint64_t key, struct fdb_ref ref, uint32_t now_s)
-{
-	union fdb_slot *s = slot_at(f, ref.slot);
-	struct fdb_cell c = fdb_load(s);
-
-	if (__builtin_expect(c.key != key || fdb_version_of(c) != ref.version, 0))
-		return false;
-	if (!fdb_is_static(c) && fdb_age_of(c, now_s) > 0)
-		touch(s, c, now_s);
-	return true;
 }
 
 uint32_t fdb_news(const struct fdb *f)

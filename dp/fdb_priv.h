@@ -1,4 +1,4 @@
-// Inside the FDB: entries, slots and the one way to change them. fdb.c and fdb_dp.c only.
+// Inside the FDB: entries, slots and the one way to change them. fdb.c, fdb_dp.c and fdb_ref.h only.
 //
 // A key has four buckets (four slots of 16 bytes in one cache line each) and stands in exactly one slot of
 // them for as long as it lives: nothing is ever displaced, so readers need no version of a bucket and a listing
@@ -174,6 +174,9 @@ static inline union fdb_slot *fdb_slot_at(const struct fdb_probe *p, unsigned i)
 
 // The slot that holds `key`, with its value in `c`; NULL = none.
 union fdb_slot *fdb_find(const struct fdb *f, uint64_t key, struct fdb_cell *c);
+
+// Notes that the entry was seen, unless that was in this second or it is static.
+void fdb_touch(union fdb_slot *s, struct fdb_cell c, uint32_t now_s);
 
 // A version that the key's entry did not have before.
 uint16_t fdb_next_version(struct fdb *f);

@@ -8,17 +8,20 @@
 
 #include <rte_byteorder.h>
 
-#define HUGE_FROM (2u << 20)
+#define HUGE_PAGE (2ul << 20)
 
-// Half full when the table is.
+// Half full when the table is. A large one gets a huge page, and is rounded up to that.
 static struct flow_index *index_create(uint32_t size)
 {
 	uint32_t n = size / (FLOW_WAYS / 2);
-	struct flow_index *x = aligned_alloc(64, sizeof(struct flow_bucket) * (n + 1));
+	size_t bytes = sizeof(struct flow_bucket) * (n + 1), unit = bytes > HUGE_PAGE / 2 ? HUGE_PAGE : 64;
+	struct flow_index *x = aligned_alloc(unit, (bytes + unit - 1) & ~(unit - 1));
 
 	if (x == NULL)
 		return NULL;
-	memset(x, 0, sizeof(struct flow_bucket) * (n + 1));
+	if (unit == HUGE_PAGE)
+		madvise(x, (bytes + unit - 1) & ~(unit - 1), MADV_HUGEPAGE);
+	memset(x, 0, bytes);
 	x->mask = n - 1;
 	return x;
 }
@@ -32,24 +35,9 @@ static void *reserve(size_t bytes)
 	return p == MAP_FAILED ? NULL : p;
 }
 
-static void memory_give(struct flow_table *t)
+static size_t flows_bytes(uint32_t n)
 {
-	if (t->lines != NULL)
-		munmap(t->lines, (t->max + 1ul) * sizeof(*t->lines));
-	if (t->recs != NULL)
-		munmap(t->recs, (t->max + 1ul) * sizeof(*t->recs));
-	t->lines = NULL;
-	t->recs = NULL;
-}
-
-static bool memory_take(struct flow_table *t)
-{
-	t->lines = reserve((t->max + 1ul) * sizeof(*t->lines));
-	t->recs = reserve((t->max + 1ul) * sizeof(*t->recs));
-	if (t->lines != NULL && t->recs != NULL)
-		return true;
-	memory_give(t);
-	return false;
+	return (n + 1ul) * sizeof(struct flow); // number 0 is nobody's
 }
 
 struct flow_table *flow_create(uint32_t max, uint32_t seed)
@@ -64,10 +52,10 @@ struct flow_table *flow_create(uint32_t max, uint32_t seed)
 		t->max *= 4;
 	t->seed = ((uint64_t)seed + 0x9e3779b97f4a7c15) * 0xbf58476d1ce4e5b9 | 1;
 	// A kernel that does not overcommit counts what is only reserved: such a host has smaller tables.
-	while (!memory_take(t) && t->max > FLOW_FIRST)
+	while ((t->flows = reserve(flows_bytes(t->max))) == NULL && t->max > FLOW_FIRST)
 		t->max /= 4;
 	t->index = index_create(FLOW_FIRST);
-	if (t->lines != NULL && t->index != NULL)
+	if (t->flows != NULL && t->index != NULL)
 		return t;
 	flow_destroy(t);
 	return NULL;
@@ -77,7 +65,8 @@ void flow_destroy(struct flow_table *t)
 {
 	if (t == NULL)
 		return;
-	memory_give(t);
+	if (t->flows != NULL)
+		munmap(t->flows, flows_bytes(t->max));
 	free(t->index);
 	free(t->old);
 	free(t->given);
@@ -113,10 +102,9 @@ int flow_grow(struct flow_table *t)
 
 	if (x == NULL)
 		return -ENOMEM;
-	if (size * sizeof(*t->lines) >= HUGE_FROM) {
-		madvise(t->lines, size * sizeof(*t->lines), MADV_HUGEPAGE);
-		madvise(t->recs, size * sizeof(*t->recs), MADV_HUGEPAGE);
-	}
+	// The whole of it: a huge page that lies in this size and the next would stay small for ever.
+	if (flows_bytes(size) >= HUGE_PAGE)
+		madvise(t->flows, flows_bytes(t->max), MADV_HUGEPAGE);
 	atomic_store(&t->size, size);
 	atomic_store(&t->given, x);
 	return 0;
@@ -135,9 +123,9 @@ void flow_stats(const struct flow_table *t, struct flow_stats *out)
 		((uint64_t *)out)[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
 }
 
-static void key_view(const struct flow_line *l, uint64_t tail, struct flow_view *v)
+static void key_view(const struct flow *flow, struct flow_view *v)
 {
-	const uint8_t *k = (const uint8_t *)l->key, *f = (const uint8_t *)&l->key[2];
+	const uint8_t *k = (const uint8_t *)flow->key, *f = (const uint8_t *)&flow->key[2];
 	size_t n = f[3] == 6 ? 16 : 4;
 	uint8_t ip[40];
 
@@ -153,8 +141,8 @@ static void key_view(const struct flow_line *l, uint64_t tail, struct flow_view 
 	memcpy(&v->dport, f + 6, 2);
 	v->sport = rte_be_to_cpu_16(v->sport);
 	v->dport = rte_be_to_cpu_16(v->dport);
-	memcpy(ip, &l->key[3], 24);
-	memcpy(ip + 24, &tail, 8);
+	memcpy(ip, &flow->key[3], 24);
+	memcpy(ip + 24, &flow->key_tail, 8);
 	memcpy(v->ip_src, ip, n);
 	memcpy(v->ip_dst, ip + n, n);
 }
@@ -162,24 +150,23 @@ static void key_view(const struct flow_line *l, uint64_t tail, struct flow_view 
 // False when the flow was changed meanwhile, or there is none.
 static bool flow_read(const struct flow_table *t, uint32_t number, struct flow_view *v)
 {
-	const struct flow_rec *r = &t->recs[number];
-	uint32_t gen = atomic_load_explicit(&r->gen, memory_order_acquire);
+	const struct flow *at = &t->flows[number];
+	uint32_t gen = atomic_load_explicit(&at->gen, memory_order_acquire);
 
-	if (gen & 1 || r->used_s == 0)
+	if (gen & 1 || at->used_s == 0)
 		return false;
-	struct flow_line l = t->lines[number];
-	struct flow_rec rec = *r;
+	struct flow f = *at;
 
 	atomic_thread_fence(memory_order_acquire);
-	if (atomic_load_explicit(&r->gen, memory_order_relaxed) != gen)
+	if (atomic_load_explicit(&at->gen, memory_order_relaxed) != gen)
 		return false;
 	memset(v, 0, sizeof(*v));
-	key_view(&l, rec.key_tail, v);
-	v->again = l.again != 0;
-	v->vid = rec.vid;
-	v->plan = rec.plan;
-	v->packets = rec.packets + l.packets;
-	v->bytes = rec.bytes + l.bytes;
+	key_view(&f, v);
+	v->again = f.again != 0;
+	v->vid = f.vid;
+	v->plan = f.plan;
+	v->packets = f.packets_sum + f.packets;
+	v->bytes = f.bytes_sum + f.bytes;
 	return true;
 }
 

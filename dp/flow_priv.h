@@ -1,13 +1,14 @@
-// Inside a flow table: flow.c and flow_dp.c only.
+// Inside a flow table: flow*.c only.
 //
 // index: buckets of eight {hash, number} pairs, one cache line, two buckets per hash. Numbers begin with 1.
-// lines: the key and what is touched per packet, one cache line a flow. recs: the plan and what it rests on.
+// flows: what a hit touches stands in two cache lines, its key and its plan; a key with IPv6 addresses ends in the third.
 //
 // A reader on the control thread copies a flow between two equal, even reads of `gen` (a sequence lock).
 #pragma once
 
 #include <stdalign.h>
 #include <stdatomic.h>
+#include <stddef.h>
 
 #include "control.h"
 #include "flow.h"
@@ -15,8 +16,11 @@
 #define FLOW_WAYS 8
 #define KEY_WORDS 6
 
+// What no flow decides from the L3 shape on.
+#define FLOW_ESCAPE_L3 (PKT_FRAG | PKT_IP_OPTIONS | PKT_BEYOND_HEAD | PKT_L4_UNKNOWN)
+
 struct flow_bucket {
-	alignas(32) uint32_t hash[FLOW_WAYS];
+	alignas(64) uint32_t hash[FLOW_WAYS];
 	uint32_t number[FLOW_WAYS]; // 0 = free
 };
 static_assert(sizeof(struct flow_bucket) == 64, "one line");
@@ -25,38 +29,40 @@ struct flow_index {
 	uint32_t mask; // number of buckets - 1
 	struct flow_bucket buckets[];
 };
+static_assert(offsetof(struct flow_index, buckets) % 64 == 0, "a bucket is one line, not parts of two");
 
 struct flow_key {
 	uint64_t w[KEY_WORDS]; // compared
-	uint64_t tail;         // the end of an IPv6 address, in the rec
+	uint64_t tail;         // the end of an IPv6 address
 };
 
-struct flow_line {
+struct flow {
 	alignas(64) uint64_t key[KEY_WORDS];
 	uint32_t epoch;          // of the last check
 	uint32_t again;          // shape to look up once more, 0 = the flow decides
-	uint32_t packets, bytes; // since they were last added to the rec's
-};
-static_assert(sizeof(struct flow_line) == 64, "one line is touched per packet");
-
-struct flow_rec {
-	alignas(64) _Atomic uint32_t gen; // odd = being changed
-	uint32_t hash;
-	uint32_t used_s;
-	uint32_t news; // of the FDB, for plans that rest on an unknown address
+	uint32_t packets, bytes; // since they were last added to the sums
+	// second line
+	uint32_t used_s; // 0 = not in use
+	uint32_t max_payload;
+	uint64_t src_key, dst_key; // of the FDB, 0 = none
 	struct fdb_ref src_ref, dst_ref;
-	uint64_t src_key, dst_key; // 0 = none
+	uint32_t news; // of the FDB, for plans that rest on an unknown address
 	uint16_t vid;
-	uint16_t escape; // packet flags that this flow does not decide
+	uint8_t escape; // packet flags that this flow does not decide
 	bool missed;
+	struct plan plan;
+	// behind the first destination
+	uint64_t key_tail;
+	_Atomic uint32_t gen; // odd = being changed
+	uint32_t hash;
+	uint64_t packets_sum, bytes_sum;
 	uint8_t n_deps;
 	uint16_t dep_port[FLOW_MAX_DEPS]; // NO_PORT = the switch
-	uint32_t max_payload;
 	uint32_t dep_version[FLOW_MAX_DEPS];
-	uint64_t key_tail;
-	uint64_t packets, bytes;
-	struct plan plan;
 };
+static_assert(FLOW_ESCAPE_L3 <= UINT8_MAX, "fits escape");
+static_assert(offsetof(struct flow, used_s) == 64, "the key has a line of its own");
+static_assert(offsetof(struct flow, plan.dests[1]) <= 128, "a hit with one destination touches two lines");
 
 struct flow_table {
 	// worker
@@ -65,14 +71,13 @@ struct flow_table {
 	uint32_t old_at;        // its next bucket
 	uint32_t n_used;        // numbers ever used
 	_Atomic uint32_t n;     // flows held
-	uint32_t free;          // list of free numbers, through rec->hash; 0 = none
+	uint32_t free;          // list of free numbers, through flow->hash; 0 = none
 	uint32_t hand;          // of the sweep
 	uint64_t seed;
 	struct control_bucket control;
 	struct flow_stats stats;
 	// const after creation
-	struct flow_line *lines; // addresses of max; 1..n_used in use
-	struct flow_rec *recs;
+	struct flow *flows; // addresses of max; 1..n_used in use, 0 never is
 	uint32_t max;
 	// handed over
 	alignas(64) _Atomic uint32_t size;  // writer: control, before the index
@@ -80,4 +85,25 @@ struct flow_table {
 	_Atomic(struct flow_index *) left;  // worker to control
 };
 
-void flow_enter(struct flow_table *t, struct flow_index *x, uint32_t hash, uint32_t number);
+// workers
+
+// The number of the flow with this key, 0 = none.
+uint32_t flow_find(const struct flow_table *t, uint32_t hash, const struct flow_key *k);
+// The same, or a new one. 0 = no room.
+uint32_t flow_place(struct flow_table *t, const struct flow_key *k, uint32_t hash, uint32_t now_s);
+// Goes on moving to the larger index that the control thread has made, if there is one: a few buckets per burst.
+void flow_index_move(struct flow_table *t);
+// Keeps what w->walk has decided for `p`, if it can be kept.
+void flow_compile(struct worker *w, struct flow_table *t, const struct pkt *p);
+
+// The reader on the control thread leaves a flow alone between these two.
+static inline void flow_change_begin(struct flow *f)
+{
+	atomic_store_explicit(&f->gen, f->gen + 1, memory_order_relaxed);
+	atomic_thread_fence(memory_order_release);
+}
+
+static inline void flow_change_end(struct flow *f)
+{
+	atomic_store_explicit(&f->gen, f->gen + 1, memory_order_release);
+}

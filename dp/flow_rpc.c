@@ -11,7 +11,8 @@
 #include "flow_kind.h"
 #include "port.h"
 
-#define ROWS_PER_STEP 64
+#define LOOKS_PER_STEP 512 // flows, so that a step stays far below a millisecond
+#define LOOKS_PER_ROW  16  // a row that is sent counts as so many
 
 static const struct param show_params[] = {
     {"port", PARAM_NAME, PARAM_POSITIONAL, "only flows of packets that come from this port"},
@@ -134,7 +135,7 @@ static int show_step(struct request *rq, void *state, struct err *e)
 	struct flow_view v;
 
 	(void)e;
-	for (int looked = 0; looked < ROWS_PER_STEP * 8; looked++) {
+	for (int looked = 0; looked < LOOKS_PER_STEP; looked++) {
 		const struct port *p = search_port(s);
 
 		if (p == NULL || s->left == 0)
@@ -145,7 +146,7 @@ static int show_step(struct request *rq, void *state, struct err *e)
 		} else if (matches(s, &v)) {
 			flow_row(rq, p, s->queue, &v);
 			s->left--;
-			looked += 7;
+			looked += LOOKS_PER_ROW - 1;
 		}
 	}
 	return 1;

@@ -24,6 +24,8 @@
 #define MAX_EXT_HEADERS 8
 #define MAX_DATAGRAM    65535u
 
+#define RESERVED_GROUP 0x00c28001u // 01:80:c2:00, as it is read
+
 enum {
 	TYPE_IPV4 = 0x0800,
 	TYPE_ARP = 0x0806,
@@ -40,6 +42,13 @@ static inline uint16_t be16(const uint8_t *at)
 	uint16_t v;
 	memcpy(&v, at, sizeof(v));
 	return __builtin_bswap16(v);
+}
+
+static inline uint32_t raw32(const uint8_t *at)
+{
+	uint32_t v;
+	memcpy(&v, at, sizeof(v));
+	return v;
 }
 
 static inline uint64_t raw64(const uint8_t *at)
@@ -77,6 +86,13 @@ static enum drop parse_tcp(struct pkt *p, uint32_t off, uint32_t end)
 	return DROP_NONE;
 }
 
+// DHCP's ports are below 1,024: the upper six bits of one of them are 0.
+static inline bool may_be_dhcp(const uint8_t *udp)
+{
+	uint32_t ports = raw32(udp);
+	return !(ports & 0xfc) || !(ports & 0xfc0000);
+}
+
 static inline enum drop parse_udp(struct pkt *p, uint32_t off, uint32_t end)
 {
 	uint32_t bytes = be16(p->data + off + 4);
@@ -85,6 +101,7 @@ static inline enum drop parse_udp(struct pkt *p, uint32_t off, uint32_t end)
 	if (bytes < UDP_BYTES || (off + bytes > end && !(p->flags & PKT_FRAG)))
 		return DROP_L4_MALFORMED;
 	p->l4_off = (uint16_t)off;
+	p->may_control |= may_be_dhcp(p->data + off);
 	return DROP_NONE;
 }
 
@@ -114,6 +131,7 @@ static inline enum drop parse_l4(struct pkt *p, uint32_t off, uint32_t end)
 	if (bytes == 0) {
 		p->flags |= PKT_L4_UNKNOWN;
 		p->l4_off = (uint16_t)off;
+		p->may_control = true;
 		return DROP_NONE;
 	}
 	if (off + bytes > end)
@@ -125,6 +143,7 @@ static inline enum drop parse_l4(struct pkt *p, uint32_t off, uint32_t end)
 	if (p->ip_proto == IPPROTO_UDP)
 		return parse_udp(p, off, end);
 	p->l4_off = (uint16_t)off;
+	p->may_control = true;
 	return DROP_NONE;
 }
 
@@ -136,6 +155,7 @@ static enum drop fragment(struct pkt *p, uint32_t position, uint32_t bytes, uint
 	if (position == 0)
 		return DROP_NONE;
 	p->flags |= PKT_FRAG_LATER;
+	p->may_control = true;
 	if (position + bytes > MAX_DATAGRAM)
 		return malformed;
 	// RFC 1858: would replace the flags of a TCP header that was accepted.
@@ -311,9 +331,11 @@ enum drop parse(struct pkt *p)
 
 	p->tci = p->flags = p->ether_type = p->l3_off = p->l4_off = 0;
 	p->ip_proto = p->ip_version = 0;
+	p->may_control = false;
 	if (!readable(p, ETH_BYTES))
 		return unreadable(p, ETH_BYTES, DROP_RUNT);
 	p->ether_type = be16(p->data + 12);
+	p->may_control = raw32(p->data) == RESERVED_GROUP;
 	if (is_tag(p->ether_type)) {
 		if (!parse_tags(p, &reason))
 			return reason;
@@ -323,6 +345,7 @@ enum drop parse(struct pkt *p)
 		return parse_ipv4(p, l3);
 	if (p->ether_type == TYPE_IPV6)
 		return parse_ipv6(p, l3);
+	p->may_control = true;
 	if (p->ether_type == TYPE_ARP)
 		return parse_arp(p, l3);
 	return DROP_NONE;

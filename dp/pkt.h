@@ -56,6 +56,7 @@ struct pkt {
 	uint8_t ip_proto;              // behind extension headers
 	uint8_t ip_version;            // 4, 6, 0
 	uint8_t n_users;               // deliveries under way that still need `m`
+	bool may_control;              // control_is() has to look closer
 	uint32_t hash;                 // flow hash, 0 = not computed yet
 	uint32_t vsid;                 // virtual subnet, 0 = none
 	struct virtio_net_hdr_v1 vnet; // checksum and segmentation requests of the sender

@@ -24,8 +24,8 @@ struct plan {
 	uint8_t n_dests; // with `flood` 0
 	bool learn;      // source is to be learned under learn_key
 	bool flood;      // more than PLAN_DESTS: run the egress half per member when delivering
-	uint64_t learn_key;
 	struct dest dests[PLAN_DESTS];
+	uint64_t learn_key;
 };
 
 #define TRACE_NOTES 1024

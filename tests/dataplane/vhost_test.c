@@ -9,17 +9,18 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <rte_dev.h>
 #include <rte_ethdev.h>
 
 #include "dp/pool.h"
 #include "driver_rig.h"
 #include "hv/vhost.h"
+#include "vhost_guest.h"
 
 static char dir[64];
 
@@ -30,95 +31,6 @@ static struct port_conf conf_of(const char *file, bool server, uint16_t n_queues
 
 	snprintf(c.socket, sizeof(c.socket), "%s/%s", dir, file);
 	return c;
-}
-
-// The guest
-
-struct guest {
-	char name[32];
-	char args[256];
-	uint16_t n_queues;
-	uint16_t id; // ethdev
-	int rc;
-	_Atomic bool done;
-};
-
-// Takes as long as the peer lets it wait, so it has a thread.
-static void *guest_boot(void *arg)
-{
-	struct guest *g = arg;
-
-	g->rc = rte_eal_hotplug_add("vdev", g->name, g->args);
-	if (g->rc == 0)
-		g->rc = rte_eth_dev_get_port_by_name(g->name, &g->id);
-	g->done = true;
-	return NULL;
-}
-
-static int guest_use(struct guest *g)
-{
-	struct rte_eth_conf eth = {0};
-
-	ck_assert_int_eq(rte_eth_dev_configure(g->id, g->n_queues, g->n_queues, &eth), 0);
-	for (uint16_t q = 0; q < g->n_queues; q++) {
-		ck_assert_int_eq(rte_eth_rx_queue_setup(g->id, q, 256, SOCKET_ID_ANY, NULL, pool_shared()),
-				 0);
-		ck_assert_int_eq(rte_eth_tx_queue_setup(g->id, q, 256, SOCKET_ID_ANY, NULL), 0);
-	}
-	return rte_eth_dev_start(g->id);
-}
-
-// `more` = further arguments of the device, beginning with a comma.
-static int guest_try(struct guest *g, const struct port *p, uint16_t n_queues, const char *more)
-{
-	static int n;
-	pthread_t thread;
-
-	*g = (struct guest){.n_queues = n_queues};
-	snprintf(g->name, sizeof(g->name), "net_virtio_user%d", n++);
-	snprintf(g->args, sizeof(g->args), "path=%s,queues=%u,queue_size=256,mac=02:00:00:00:00:01%s%s",
-		 p->conf.socket, n_queues, p->conf.server ? "" : ",server=1", more);
-	ck_assert_int_eq(pthread_create(&thread, NULL, guest_boot, g), 0);
-	rig_wait(g->done);
-	pthread_join(thread, NULL);
-	return g->rc;
-}
-
-static void guest_start(struct guest *g, struct port *p, uint16_t n_queues, const char *more)
-{
-	ck_assert_int_eq(guest_try(g, p, n_queues, more), 0);
-	ck_assert_int_eq(guest_use(g), 0);
-	rig_wait(p->state == PORT_UP && p->live.up && p->live.n_tx_active == n_queues);
-}
-
-static void guest_end(struct guest *g, const struct port *p)
-{
-	rte_eth_dev_stop(g->id);
-	ck_assert_int_eq(rte_eal_hotplug_remove("vdev", g->name), 0);
-	// A successor that comes before our end has seen the first one go would be a second front end.
-	rig_wait(p == NULL || (p->state == PORT_WAITING && strncmp(p->why, "connected", 9) != 0));
-	ck_assert(p == NULL || (!p->live.up && p->live.n_tx_active == 0));
-}
-
-static bool guest_send(struct guest *g, uint16_t queue, const uint8_t *frame, uint32_t len)
-{
-	struct rte_mbuf *m = rte_pktmbuf_alloc(pool_shared());
-
-	memcpy(rte_pktmbuf_append(m, len), frame, len);
-	if (rte_eth_tx_burst(g->id, queue, &m, 1) == 1)
-		return true;
-	rte_pktmbuf_free(m);
-	return false;
-}
-
-static struct rte_mbuf *guest_receive(struct guest *g)
-{
-	struct rte_mbuf *m = NULL;
-
-	for (uint16_t q = 0; q < g->n_queues; q++)
-		if (rte_eth_rx_burst(g->id, q, &m, 1) == 1)
-			return m;
-	return NULL;
 }
 
 static void check_from_guest(struct guest *g, struct port *p, uint16_t queue, uint32_t len)
@@ -262,6 +174,41 @@ START_TEST(silent_ring_is_waited_for_on_one_descriptor_whoever_the_guest_is)
 	}
 	close(set);
 	rig_port_stop(p);
+}
+END_TEST
+
+START_TEST(kick_descriptor_that_is_replaced_under_a_sleeping_worker_is_followed)
+{
+	struct port_conf c = conf_of("vm1.sock", true, 1);
+
+	for (int i = 0; i < 2; i++) {
+		struct port *p = rig_port_start(&vhost_driver, &c);
+		int set = epoll_create1(0), kick = eventfd(0, 0);
+		struct epoll_event ev = {.events = EPOLLIN | EPOLLET};
+		struct guest g;
+
+		guest_start(&g, p, 1, i % 2 ? ",packed_vq=1" : "");
+		int fd = p->driver->notify(rig_worker(), &p->rxqs[0], true);
+
+		ck_assert_int_eq(epoll_ctl(set, EPOLL_CTL_ADD, fd, &ev), 0);
+		while (edge(set))
+			;
+		guest_kick_replace(p, 1, kick);
+		rig_wait(edge(set)); // it is to look again: what was kicked meanwhile may be lost
+		rig_wait(p->state == PORT_UP && p->live.up);
+		ck_assert_int_eq(p->driver->notify(rig_worker(), &p->rxqs[0], true), fd);
+		while (edge(set))
+			;
+		eventfd_write(kick, 1);
+		rig_wait(edge(set));
+		eventfd_write(kick, 1);
+		rig_wait(edge(set));
+		check_from_guest(&g, p, 0, 60);
+		guest_end(&g, p);
+		rig_port_stop(p);
+		close(kick);
+		close(set);
+	}
 }
 END_TEST
 
@@ -541,6 +488,7 @@ int main(void)
 	tcase_add_test(t, client_connects_again_and_again);
 	tcase_add_test(t, server_serves_one_guest_after_the_other_and_removes_its_socket);
 	tcase_add_test(t, silent_ring_is_waited_for_on_one_descriptor_whoever_the_guest_is);
+	tcase_add_test(t, kick_descriptor_that_is_replaced_under_a_sleeping_worker_is_followed);
 	tcase_add_test(t, every_queue_pair_works);
 	tcase_add_test(t, a_guest_with_more_queue_pairs_than_the_port_is_refused);
 	tcase_add_test(t, frames_beyond_the_guests_ring_are_not_taken);

@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#include "dp/control.h"
+
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size);
 
 static void must(bool holds)
@@ -30,6 +32,8 @@ static enum drop parse_private(struct pkt *p, const uint8_t *frame, uint32_t len
 	p->head_len = (uint16_t)head_len;
 	enum drop reason = parse(p);
 	*hash = reason == DROP_NONE ? parse_hash(p, 1) : 1;
+	// The mark for control protocols misses none.
+	must(reason != DROP_NONE || head_len < 14 || control_is(p) == control_matches(p));
 	free(exact);
 	return reason;
 }

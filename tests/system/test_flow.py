@@ -5,8 +5,11 @@ import os
 import pytest
 from conftest import wait_for
 from lan import Lan
+from rpc import Rpc
+from test_front import Front, assert_all_arrived, ports
 
 PINGS = 20
+PAIRS = 10_000  # of addresses, each a flow there and one back
 
 
 @pytest.fixture(params=[1 << 20, 0], ids=["flows", "walk-only"])
@@ -71,3 +74,44 @@ def test_a_change_of_others_keeps_flows(lan):
     assert has["rewalked"] == had["rewalked"]
     if lan.with_flows:
         assert has["rechecked"] > had["rechecked"]
+
+
+@pytest.fixture
+def many_flows(daemon):
+    """Two guests that keep 2 * PAIRS flows in use: vm0 has the addresses 02:00:00:…, vm1 02:00:01:…"""
+    made = Front("--mode", "paced", "--rate", 20000, "--ring", 1024, "--flows", PAIRS, "--macs", PAIRS, "--frames", 0,
+                 ports(daemon, 2, "server"))
+    try:
+        with Rpc(daemon.socket) as rpc:
+            wait_for(lambda: sum(q["flows"] for q in rpc.call("flow.stats")) == 2 * PAIRS, 20)
+        yield made
+    finally:
+        made.destroy()
+
+
+def addresses(flows):
+    return {(f["src"], f["dst"]) for f in flows}
+
+
+def test_many_flows_are_listed_under_traffic(daemon, many_flows):
+    with Rpc(daemon.socket) as rpc:
+        assert len(rpc.call("flow.show")) == 1000
+        assert len(rpc.call("flow.show", port="vm0", limit=PAIRS - 1)) == PAIRS - 1
+        back = rpc.call("flow.show", to="vm0", limit=3 * PAIRS)
+        assert len(addresses(back)) == len(back) == PAIRS
+        assert {(f["port"], f["verdict"]) for f in back} == {("vm1", "vm0")}
+        mac = back[-1]["src"]
+        assert {f["port"] for f in rpc.call("flow.show", mac=mac)} == {"vm0", "vm1"}
+        assert rpc.call("flow.show", mac=mac, vlan=7) == []
+    assert_all_arrived(many_flows.stop())
+
+
+def test_others_are_answered_while_a_long_listing_is_on_its_way(daemon, many_flows):
+    with Rpc(daemon.socket) as slow, Rpc(daemon.socket) as other:
+        slow.send("flow.show", limit=3 * PAIRS)
+        for _ in range(20):  # the listing is longer than all that the daemon keeps for one that does not read
+            assert len(other.call("worker.show")) == 1
+        other.call("vlan.set", port="vm0", mode="untagged")
+        flows = slow.read()["result"]
+    assert len(addresses(flows)) == len(flows) == 2 * PAIRS
+    assert_all_arrived(many_flows.stop())

@@ -68,12 +68,10 @@ def theirs(directory, stack, cases):
 
 def measure(row, cases):
     with run_dir() as directory, contextlib.ExitStack() as stack:
-        pairs = zip(ours(directory, stack, cases), theirs(directory, stack, cases))
-        sides = [side for pair in pairs for side in pair]
-        wanted = [(label("evswitch", n), label("Open vSwitch", n)) for n in cases]
-        wanted += [(label("evswitch", n), label("evswitch", FEW)) for n in cases if n != FEW]
-        rounds = paired.measure(sides, wanted)
-        paired.notes(row, rounds, sides)
+        mine, peers = ours(directory, stack, cases), theirs(directory, stack, cases)
+        few, most = mine[0], mine[-1]
+        rounds = paired.measure(mine + peers, [*zip(mine, peers), (most, few)])
+        paired.notes(row, rounds, mine + peers)
     return rounds
 
 

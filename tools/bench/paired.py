@@ -1,16 +1,19 @@
-"""Rounds of windows, one per switch and in turn, so that whatever the machine does at the moment meets all of them.
+"""Rounds of two windows, ours and a peer's in turn, so that whatever the machine does at the moment meets both.
 A ratio is of two neighbours; windows that something disturbed are left out, not averaged."""
 
 import os
 import signal
 import statistics
+import time
 
 import noise
 from machine import Trouble, say
 
-PAIRS = 3 if os.environ.get("QUICK") else 8
-MOST_ROUNDS = 3 * PAIRS
-FEWEST_PAIRS = 3  # that are worth a figure
+PAIRS = 20 if os.environ.get("QUICK") else 80
+MOST_ROUNDS = 10 * PAIRS
+FEWEST_PAIRS = 12  # that are worth a figure
+SAY_EVERY = 50  # rounds
+WARM_S = 1  # of each side, before its first round with another
 STOP = signal.SIGSTOP
 
 
@@ -19,38 +22,43 @@ def text_of(side, window):
     return f"{side.name} {window['pps'] / 1e6:.2f} Mpps {window['cycles']:.0f} cycles/packet{wrong}"
 
 
-def round_of(sides):
-    windows = {}
-    for side in sides:
-        windows[side.name] = side.window()
-    say("; ".join(text_of(s, windows[s.name]) for s in sides))
-    return windows
-
-
 def is_pair(a, p):
     return not a["complaints"] and not p["complaints"] and noise.same_speed(a["clock"], p["clock"])
 
 
 def pairs_of(rounds, ours, peer):
-    return [(r[ours], r[peer]) for r in rounds if is_pair(r[ours], r[peer])]
+    return [(r[ours], r[peer]) for r in rounds if ours in r and peer in r and is_pair(r[ours], r[peer])]
+
+
+def warm(side):
+    side.resume()
+    time.sleep(WARM_S)
+    side.pause()
+
+
+def measure_two(ours, peer):
+    """Rounds until PAIRS of them are good; each second one in the opposite order."""
+    rounds, n_good = [], 0
+    sides = list(dict.fromkeys((ours, peer)))
+    for side in sides:
+        warm(side)
+    while n_good < PAIRS and len(rounds) < MOST_ROUNDS:
+        rounds.append({side.name: side.window() for side in sides})
+        n_good = len(pairs_of(rounds, ours.name, peer.name))
+        if len(rounds) % SAY_EVERY == 0:
+            say(f"{n_good} good pairs of {len(rounds)}; " + "; ".join(text_of(s, rounds[-1][s.name]) for s in sides))
+        sides.reverse()
+    if n_good < FEWEST_PAIRS:
+        raise Trouble(f"{n_good} of {len(rounds)} pairs of {ours.name} and {peer.name} were undisturbed, which is too "
+                      "few; try again when this machine has less to do")
+    return rounds
 
 
 def measure(sides, wanted=None):
-    """Rounds until there are PAIRS good pairs of each wanted (name, name); by default of the first side with each of
-    the others, or with itself if it is alone."""
-    first = sides[0].name
-    wanted = wanted or [(first, s.name) for s in sides[1:] or sides]
-    rounds = []
-
-    def n_good():
-        return min(len(pairs_of(rounds, a, b)) for a, b in wanted)
-
-    while n_good() < PAIRS and len(rounds) < MOST_ROUNDS:
-        rounds.append(round_of(sides))
-    if n_good() < FEWEST_PAIRS:
-        raise Trouble(f"fewer than {FEWEST_PAIRS} undisturbed pairs in {MOST_ROUNDS} rounds; try again when this "
-                      "machine has less to do")
-    return rounds
+    """Rounds of each wanted (side, side); by default of the first with each of the others, or with itself if it is
+    alone."""
+    wanted = wanted or [(sides[0], s) for s in sides[1:] or sides]
+    return [r for ours, peer in wanted for r in measure_two(ours, peer)]
 
 
 def tenths(values):
@@ -70,10 +78,11 @@ def ratio(row, rounds, key, ours, peer, bound, at_least):
 
 def notes(row, rounds, sides):
     for side in sides:
-        good = [r[side.name] for r in rounds if not r[side.name]["complaints"]]
-        bad = [r[side.name]["complaints"] for r in rounds if r[side.name]["complaints"]]
+        windows = [r[side.name] for r in rounds if side.name in r]
+        good = [w for w in windows if not w["complaints"]]
+        bad = sorted({c for w in windows for c in w["complaints"]})
         low, mid, high = tenths([w["cycles"] for w in good])
         row.note(f"{side.name}: {mid:.0f} cycles/packet ({low:.0f} … {high:.0f}), "
-                 f"{statistics.median(w['pps'] for w in good) / 1e6:.2f} Mpps; windows {len(good)}, left out {len(bad)}"
-                 + (f" ({', '.join(sorted({c for b in bad for c in b}))})" if bad else ""))
-    row.samples = {s.name: [r[s.name] for r in rounds] for s in sides}
+                 f"{statistics.median(w['pps'] for w in good) / 1e6:.2f} Mpps; windows {len(good)}, left out "
+                 f"{len(windows) - len(good)}" + (f" ({', '.join(bad)})" if bad else ""))
+    row.samples = {s.name: [r[s.name] for r in rounds if s.name in r] for s in sides}

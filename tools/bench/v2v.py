@@ -54,7 +54,7 @@ def v2v_1518(row):
 
 
 def good_rates(rounds):
-    return [r["evswitch"]["pps"] for r in rounds if not r["evswitch"]["complaints"]]
+    return [r["evswitch"]["pps"] for r in rounds if "evswitch" in r and not r["evswitch"]["complaints"]]
 
 
 def walk_64(row):

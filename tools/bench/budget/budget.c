@@ -1,31 +1,12 @@
 // What the data plane's own code costs per packet, in instructions: run under callgrind by ./run, which collects within
 // worker_burst() only and reads one dump per situation.
-//
-// The whole switch is here but rings and devices: real configuration, snapshots, flows and transmit queues, and ports
-// that make a burst out of nothing and take what they are given. One thread is control thread and worker in turn.
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
-#include <rte_eal.h>
 #include <valgrind/callgrind.h>
 
-#include "ctrl/api/err.h"
-#include "ctrl/api/log.h"
-#include "ctrl/change.h"
-#include "ctrl/conf.h"
-#include "ctrl/engine.h"
-#include "ctrl/loop.h"
-#include "ctrl/modules.h"
-#include "ctrl/store.h"
-#include "dp/flow.h"
-#include "dp/pool.h"
-#include "dp/port.h"
-#include "dp/snap.h"
-#include "dp/worker.h"
+#include "rig.h"
 
-#define FRAME_BYTES 60
 #define WARM_BURSTS 1000
 #define BURSTS      1000
 #define FEW_FLOWS   8 // no packet is of the flow of the one before
@@ -33,171 +14,19 @@
 #define MANY_PORTS  200
 #define MANY_SWITCH 50
 #define GROW_TURNS  64
-#define NAME_BYTES  32
 
-static struct worker *w;
 static struct port *ends[2];
+static const struct port *const *const both = (const struct port *const *)ends;
 static uint32_t n_sent[2];
-
-static inline void must(bool ok, const char *what)
-{
-	if (ok)
-		return;
-	fprintf(stderr, "budget: %s\n", what);
-	exit(2);
-}
-
-// The driver
-
-static bool null_claims(const struct port_conf *c)
-{
-	return strncmp(c->device, "null:", 5) == 0;
-}
-
-static int null_open(struct port *p, const struct port_conf *c, struct err *e)
-{
-	(void)c, (void)e;
-	p->drv = p;
-	return 0;
-}
-
-static void null_start(struct port *p)
-{
-	atomic_store(&p->live.up, true);
-	atomic_store(&p->live.n_tx_active, p->conf.n_queues);
-	port_state_set(p, PORT_UP, NULL);
-}
-
-static void null_stop(struct port *p)
-{
-	atomic_store(&p->live.up, false);
-}
-
-static void null_close(struct port *p)
-{
-	p->drv = NULL;
-}
-
-static uint16_t null_rx(struct worker *worker, struct rxq *q, struct pkt *pkts, uint16_t n)
-{
-	(void)worker, (void)q, (void)pkts, (void)n;
-	return 0;
-}
-
-static uint16_t null_tx(struct worker *worker, struct txq *q, struct pkt **pkts, uint16_t n)
-{
-	(void)worker, (void)q, (void)pkts;
-	return n;
-}
-
-static const struct port_driver null_driver = {
-    .name = "null",
-    .claims = null_claims,
-    .open = null_open,
-    .start = null_start,
-    .stop = null_stop,
-    .close = null_close,
-    .rx = null_rx,
-    .tx = null_tx,
-};
-
-// Configuration
-
-struct edit {
-	const char *kind;
-	char name[NAME_BYTES];
-	json_t *conf;
-	bool done;
-	struct err e;
-};
-
-static void edit_done(const struct err *e, void *arg)
-{
-	struct edit *d = arg;
-
-	d->done = true;
-	if (e != NULL)
-		d->e = *e;
-}
-
-static void edit_turn(void *arg)
-{
-	struct edit *d = arg;
-	struct change *ch = change_new_quiet(edit_done, d);
-
-	change_put(ch, d->kind, d->name, d->conf);
-	if (change_submit(ch, &d->e) < 0)
-		d->done = true;
-}
-
-static void edit(struct edit *d)
-{
-	engine_queue(edit_turn, d);
-	while (!d->done || !engine_is_idle())
-		loop_turn();
-	must(d->e.code == 0, d->e.text);
-}
-
-static void switch_make(int number)
-{
-	struct edit d = {.kind = "switch", .conf = json_pack("{s:s}", "kind", "internal")};
-
-	snprintf(d.name, sizeof(d.name), "sw%d", number);
-	edit(&d);
-}
-
-static struct port *port_make(int number, int sw)
-{
-	struct edit d = {.kind = "port",
-			 .conf =
-			     json_pack("{s:s, s:o, s:o}", "type", "guest", "switch", json_sprintf("sw%d", sw),
-				       "device", json_sprintf("null:%d", number))};
-
-	snprintf(d.name, sizeof(d.name), "p%d", number);
-	edit(&d);
-	struct port *p = port_find(d.name);
-
-	while (p->state != PORT_UP)
-		loop_turn();
-	return p;
-}
-
-// Traffic
-
-// From one end to the other, between the pair of addresses `flow`: 10 + end in front, the pair behind.
-static void frame_write(uint8_t *f, int from, uint32_t flow)
-{
-	static const uint8_t ip_udp[] = {8, 0, 0x45, 0,  0, 46, 0, 0,    0x40, 0,    64,   17, 0,  0, 10,
-					 0, 0, 1,    10, 0, 0,  2, 0x13, 0x88, 0x13, 0x89, 0,  26, 0, 0};
-	const uint8_t mac[2] = {10 + (uint8_t)from, 10 + (uint8_t)!from};
-
-	memset(f, 0, FRAME_BYTES);
-	for (int i = 0; i < 2; i++) {
-		uint8_t *a = f + (i == 0 ? 6 : 0);
-
-		a[0] = 2;
-		a[3] = mac[i];
-		a[4] = flow >> 8;
-		a[5] = flow;
-	}
-	memcpy(f + 12, ip_udp, sizeof(ip_udp));
-}
 
 static void burst(int from, uint32_t n_flows)
 {
-	struct rte_mbuf *m[PKT_BURST];
-	struct rxq *q = &ends[from]->rxqs[0];
+	struct burst b;
 
-	must(rte_pktmbuf_alloc_bulk(w->pool, m, PKT_BURST) == 0, "no packet buffer is left");
-	for (int i = 0; i < PKT_BURST; i++) {
-		uint8_t *f = (uint8_t *)rte_pktmbuf_append(m[i], FRAME_BYTES);
-
-		must(f != NULL, "a packet buffer is too small");
-		frame_write(f, from, n_sent[from]++ % n_flows);
-		pkt_init_owned(&w->pkts[i], m[i], q->port_index);
-	}
-	w->snap = snap_now();
-	worker_burst(w, q, w->pkts, PKT_BURST);
+	burst_open(&b);
+	for (int i = 0; i < PKT_BURST; i++)
+		frame_write(b.frame[i], from, n_sent[from]++ % n_flows);
+	worker_burst(w, burst_receive(&b, ends[from]), w->pkts, PKT_BURST);
 }
 
 static void bursts(uint32_t n, uint32_t n_flows)
@@ -211,40 +40,8 @@ static void warm(uint32_t n_flows)
 {
 	for (int i = 0; i < GROW_TURNS; i++) {
 		bursts(WARM_BURSTS / GROW_TURNS + n_flows / PKT_BURST * 2, n_flows);
-		for (int end = 0; end < 2; end++) {
-			struct flow_table *t = ends[end]->rxqs[0].flows;
-
-			if (flow_grow_due(t))
-				must(flow_grow(t) == 0, "a flow table does not grow");
-			flow_tidy(t);
-		}
+		tables_tend(both, 2);
 	}
-}
-
-static uint64_t delivered(void)
-{
-	uint64_t sum = 0;
-
-	for (int end = 0; end < 2; end++) {
-		struct port_counters n;
-
-		port_counters_sum(ends[end], &n);
-		sum += n.delivered;
-	}
-	return sum;
-}
-
-static uint64_t hits(void)
-{
-	uint64_t sum = 0;
-
-	for (int end = 0; end < 2; end++) {
-		struct flow_stats n;
-
-		flow_stats(ends[end]->rxqs[0].flows, &n);
-		sum += n.hits;
-	}
-	return sum;
 }
 
 static void measure(const char *what, bool flows, uint32_t n_flows)
@@ -253,36 +50,14 @@ static void measure(const char *what, bool flows, uint32_t n_flows)
 
 	w->flows_on = flows;
 	warm(n_flows);
-	uint64_t n_delivered = delivered(), n_hits = hits();
+	uint64_t n_delivered = delivered(both, 2), n_hits = hits(both, 2);
 
 	CALLGRIND_ZERO_STATS;
 	bursts(BURSTS, n_flows);
 	CALLGRIND_DUMP_STATS_AT(what);
-	must(delivered() - n_delivered == n, "not every packet is delivered to the other end");
-	must(hits() - n_hits == (flows ? n : 0), "the packets do not take the way that is measured");
+	must(delivered(both, 2) - n_delivered == n, "not every packet is delivered to the other end");
+	must(hits(both, 2) - n_hits == (flows ? n : 0), "the packets do not take the way that is measured");
 	printf("%s %lu\n", what, n);
-}
-
-static void start(const char *state)
-{
-	char *argv[] = {"budget",      "--no-huge",         "--no-pci",
-			"--no-shconf", "--no-telemetry",    "-m",
-			"256",         "--log-level=error", "--force-max-simd-bitwidth=256",
-			NULL};
-	struct err e = {0};
-
-	log_level_set(LOG_LEVEL_WARN);
-	must(rte_eal_init(9, argv) >= 0, "cannot start DPDK");
-	must(loop_init(&e) == 0 && pool_init(128, &e) == 0 && snap_init(&e) == 0, e.text);
-	conf_init(modules);
-	port_driver_register(&null_driver);
-	must(modules_init(&e) == 0 && store_open(state, &e) == 0, e.text);
-	w = aligned_alloc(64, (sizeof(*w) + 63) & ~63ul);
-	memset(w, 0, sizeof(*w));
-	w->pool = pool_shared();
-	w->hash_seed = 1;
-	w->hz = 1000000000;
-	w->now_s = 1000;
 }
 
 int main(int argc, char **argv)
