@@ -316,6 +316,67 @@ START_TEST(announcements_are_known)
 }
 END_TEST
 
+// Every layout describes the same bytes, each once and in order.
+START_TEST(shapes_cover_a_frame)
+{
+	static _Alignas(64) char region[8192];
+	static const uint32_t lengths[] = {72, 73, 300, 4000};
+	for (unsigned turn = 0; turn < 100; turn++) {
+		struct ring r = {.conf.packed = _i >= N_LAYOUTS};
+		struct ring_desc d[SHAPE_PIECES];
+		enum layout l = _i % N_LAYOUTS;
+		uint32_t off = SHAPE_HEAD, len = lengths[turn % 4], at = 0;
+		unsigned n = shape_make(l, &r, region, off, len, turn, d);
+		ck_assert_uint_le(n, layout_most(l));
+		for (unsigned i = 0; i < n; i++) {
+			struct ring_desc *t = &d[i], *end = t + 1;
+			if (d[i].flags & 4) {
+				t = (void *)(region + d[i].addr - RING_GPA);
+				end = t + d[i].len / sizeof(*t);
+			}
+			for (; t < end; at += t++->len)
+				ck_assert_uint_eq(t->addr, RING_GPA + off + at);
+		}
+		ck_assert_uint_eq(at, len);
+	}
+}
+END_TEST
+
+START_TEST(streams_are_checked_whole_and_in_part)
+{
+	static uint8_t f[65536];
+	static const struct stream_conf confs[] = {
+	    {OFFLOAD_NONE, .frame_bytes = 1514, .gso_bytes = 1448},
+	    {OFFLOAD_NONE, .udp = true, .ip6 = true, .frame_bytes = 1001, .gso_bytes = 1448},
+	    {OFFLOAD_CSUM, .udp = true, .frame_bytes = 200, .gso_bytes = 1448},
+	    {OFFLOAD_TSO4, .ecn = true, .frame_bytes = 65535, .gso_bytes = 1448},
+	    {OFFLOAD_TSO6, .ip6 = true, .frame_bytes = 30000, .gso_bytes = 1440},
+	    {OFFLOAD_UFO, .udp = true, .frame_bytes = 20000, .gso_bytes = 1480},
+	    {OFFLOAD_USO, .udp = true, .ip6 = true, .frame_bytes = 9000, .gso_bytes = 1400},
+	};
+	const struct stream_conf *c = &confs[_i];
+	struct arrivals a = {0};
+	struct virtio_header h;
+	struct stream s;
+	stream_init(&s, c, 3, 4);
+	for (unsigned i = 0; i < 10; i++) {
+		unsigned len = stream_write(&s, &h, f);
+		h.num_buffers = 1;
+		ck_assert_uint_eq(stream_check(c, 3, &h, f, len, &a), stream_payload(c));
+	}
+	ck_assert(a.bad_header == 0 && a.bad_checksum == 0 && a.bad_payload == 0 && a.uncounted == 0);
+	ck_assert(a.bytes == s.bytes && a.sum == s.sum);
+	ck_assert_uint_eq(a.gso, c->offload > OFFLOAD_CSUM ? 10 : 0);
+	f[c->frame_bytes - 9] ^= 1;
+	stream_check(c, 3, &h, f, c->frame_bytes, &a);
+	ck_assert_uint_eq(a.bad_payload, 1);
+	ck_assert_uint_eq(a.bad_checksum, c->offload == OFFLOAD_NONE);
+	h.csum_start++;
+	stream_check(c, 3, &h, f, c->frame_bytes, &a);
+	ck_assert_uint_eq(a.bad_header, c->offload != OFFLOAD_NONE);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("front");
@@ -330,6 +391,8 @@ int main(void)
 	tcase_add_test(t, quantiles_are_within_four_percent);
 	tcase_add_loop_test(t, each_flow_comes_once_per_turn_and_reads_back, 0, 2);
 	tcase_add_test(t, announcements_are_known);
+	tcase_add_loop_test(t, shapes_cover_a_frame, 0, 2 * N_LAYOUTS);
+	tcase_add_loop_test(t, streams_are_checked_whole_and_in_part, 0, 7);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
 	srunner_run_all(r, CK_ENV);

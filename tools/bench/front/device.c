@@ -27,30 +27,65 @@ static unsigned ring_size_of(const struct conf *c, unsigned index)
 
 static unsigned direction_buffers(const struct device *d)
 {
-	return d->ring_size + d->peer->ring_size + SPARE;
+	return d->n_queues * (d->ring_size + d->peer->ring_size) + SPARE;
+}
+
+static size_t page_round(size_t n)
+{
+	return (n + 4095) & ~(size_t)4095;
+}
+
+// Shaped buffers start with room for an indirect table, and begin lines.
+static unsigned shaped_bytes(unsigned room)
+{
+	return (SHAPE_HEAD + room + 63) & ~63u;
+}
+
+static unsigned shaped_buffers(const struct device *d)
+{
+	return d->n_queues * d->ring_size + SPARE;
+}
+
+static size_t buffers_bytes(const struct device *d, const struct conf *c)
+{
+	if (!c->shaped)
+		return page_round((size_t)direction_buffers(d) * c->buffer_bytes);
+	return page_round((size_t)shaped_buffers(d) * shaped_bytes(tx_room_bytes(c))) +
+	       page_round((size_t)shaped_buffers(d) * shaped_bytes(rx_room_bytes(c)));
 }
 
 // Places of both devices' rings and buffers. Returns the bytes used.
 static size_t region_plan(struct device *d, const struct conf *c, size_t at, size_t *buffers_at)
 {
 	struct ring_conf rc = {.size = d->ring_size, .packed = c->packed};
-	for (unsigned i = 0; i < 2; i++) {
-		d->ring_at[i] = at;
+	for (unsigned i = 0; i < 2 * d->n_queues; i++) {
+		d->queues[i / 2].ring_at[i % 2] = at;
 		at += ring_bytes(&rc);
 	}
 	*buffers_at = at;
-	return at + (((size_t)direction_buffers(d) * c->buffer_bytes + 4095) & ~(size_t)4095);
+	return at + buffers_bytes(d, c);
 }
 
-static int pool_fill(struct device *d, const struct conf *c, size_t at)
+// n buffers; more may be put back into it later.
+static int pool_fill(struct pool *p, unsigned n, unsigned most, size_t at, size_t bytes, unsigned head)
 {
-	unsigned n = direction_buffers(d);
-	d->pool.offs = calloc(n + d->peer->ring_size + d->ring_size, sizeof(uint32_t));
-	if (!d->pool.offs)
+	p->offs = calloc(most, sizeof(uint32_t));
+	if (!p->offs)
 		return -ENOMEM;
 	while (n-- > 0)
-		d->pool.offs[d->pool.n++] = at + (size_t)n * c->buffer_bytes + BUFFER_HEAD;
+		p->offs[p->n++] = at + n * bytes + head;
 	return 0;
+}
+
+static int pools_fill(struct device *d, const struct conf *c, size_t at)
+{
+	unsigned n = direction_buffers(d);
+	if (!c->shaped)
+		return pool_fill(&d->pool, n, 2 * n, at, c->buffer_bytes, BUFFER_HEAD);
+	n = shaped_buffers(d);
+	size_t tx = shaped_bytes(tx_room_bytes(c)), rx = shaped_bytes(rx_room_bytes(c));
+	int ret = pool_fill(&d->pool, n, n, at, tx, SHAPE_HEAD);
+	return ret ? ret : pool_fill(&d->rx_pool, n, n, at + page_round(n * tx), rx, SHAPE_HEAD);
 }
 
 static int region_create(struct device *d, const struct conf *c)
@@ -73,7 +108,7 @@ static int region_create(struct device *d, const struct conf *c)
 	d->region_bytes = p->region_bytes = bytes;
 	p->region = d->region;
 	p->memfd = d->memfd;
-	if (pool_fill(d, c, buffers[0]) != 0 || pool_fill(p, c, buffers[1]) != 0) {
+	if (pools_fill(d, c, buffers[0]) != 0 || pools_fill(p, c, buffers[1]) != 0) {
 		errno = ENOMEM;
 		return refuse("list of buffers");
 	}
@@ -90,12 +125,33 @@ static int path_make(struct device *d, const struct conf *c)
 	return n < (int)sizeof(d->path) ? 0 : refuse(s);
 }
 
+static int queue_create(struct queue *q, const struct device *d, const struct conf *c)
+{
+	*q = (struct queue){.kick = {-1, -1}, .call = {-1, -1}};
+	for (unsigned i = 0; i < 2; i++)
+		if ((q->kick[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0 ||
+		    (q->call[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
+			return refuse("eventfd");
+	q->pile = c->shaped ? calloc(d->ring_size + SPARE, sizeof(struct seg)) : NULL;
+	errno = ENOMEM;
+	return c->shaped && !q->pile ? refuse("list of buffers") : 0;
+}
+
+static int queues_create(struct device *d, const struct conf *c)
+{
+	errno = ENOMEM;
+	if ((d->queues = calloc(c->queues, sizeof(struct queue))) == NULL)
+		return refuse("queues");
+	for (; d->n_queues < c->queues; d->n_queues++) {
+		int ret = queue_create(&d->queues[d->n_queues], d, c);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
 static int device_create(struct device *d, const struct conf *c)
 {
-	for (unsigned i = 0; i < 2; i++)
-		if ((d->kick[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0 ||
-		    (d->call[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
-			return refuse("eventfd");
 	d->heard = calloc(c->packet.macs, sizeof(bool));
 	d->seen.n = c->packet.stamp && d->index < c->busy ? c->packet.flows : 0;
 	d->seen.flows = calloc(d->seen.n ? d->seen.n : 1, sizeof(struct seq));
@@ -103,7 +159,8 @@ static int device_create(struct device *d, const struct conf *c)
 		errno = ENOMEM;
 		return refuse("flow table");
 	}
-	packet_source_init(&d->source, &c->packet, d->index, d->peer->index);
+	packet_source_init(&d->source, &c->packet, d->number, d->peer->number);
+	stream_init(&d->stream, &c->stream, d->number, d->peer->number);
 	d->sends = d->index < c->busy && !(c->one_way && d->index % 2);
 	d->credit = d->sends ? c->in_flight : 0;
 	return path_make(d, c);
@@ -121,7 +178,7 @@ int devices_create(struct load *l, const struct conf *c)
 	for (unsigned i = 0; i < c->n_devices; i++) {
 		struct device *d = &l->devices[i];
 		*d = (struct device){
-		    .index = i, .listener = -1, .fd = -1, .kick = {-1, -1}, .call = {-1, -1}, .memfd = -1};
+		    .index = i, .number = c->first + i, .listener = -1, .fd = -1, .memfd = -1};
 		d->peer = &l->devices[i ^ 1];
 		d->ring_size = ring_size_of(c, i);
 		d->parked = d->want_parked = true;
@@ -130,12 +187,16 @@ int devices_create(struct load *l, const struct conf *c)
 	for (unsigned i = 0; i < c->n_devices && ret == 0; i++) {
 		struct device *d = &l->devices[i];
 		ret = device_create(d, c);
-		if (ret == 0 && i % 2 == 0)
-			ret = region_create(d, c);
+		if (ret == 0)
+			ret = queues_create(d, c);
+		if (ret == 0 && i % 2)
+			ret = region_create(d->peer, c);
 		if (d->sends)
 			l->senders[l->n_senders++] = d;
 	}
-	return ret;
+	l->scratch = malloc(SCRATCH_BYTES);
+	errno = ENOMEM;
+	return ret == 0 && !l->scratch ? refuse("room for a frame") : ret;
 }
 
 static void fd_close(int fd)
@@ -144,25 +205,37 @@ static void fd_close(int fd)
 		close(fd);
 }
 
+static void queues_destroy(struct device *d)
+{
+	for (unsigned i = 0; d->queues && i < d->n_queues; i++) {
+		struct queue *q = &d->queues[i];
+		for (unsigned k = 0; k < 2; k++) {
+			fd_close(q->kick[k]);
+			fd_close(q->call[k]);
+		}
+		ring_fini(&q->rx);
+		ring_fini(&q->tx);
+		free(q->pile);
+	}
+	free(d->queues);
+}
+
 void devices_destroy(struct load *l)
 {
 	for (unsigned i = 0; l->devices && i < l->n_devices; i++) {
 		struct device *d = &l->devices[i];
-		for (unsigned k = 0; k < 2; k++) {
-			fd_close(d->kick[k]);
-			fd_close(d->call[k]);
-		}
+		queues_destroy(d);
 		if (i % 2 == 0) {
 			fd_close(d->memfd);
 			if (d->region)
 				munmap(d->region, d->region_bytes);
 		}
-		ring_fini(&d->rx);
-		ring_fini(&d->tx);
 		free(d->pool.offs);
+		free(d->rx_pool.offs);
 		free(d->heard);
 		free(d->seen.flows);
 	}
 	free(l->devices);
 	free(l->senders);
+	free(l->scratch);
 }

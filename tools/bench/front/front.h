@@ -11,7 +11,9 @@
 
 #include "tools/bench/front/packet.h"
 #include "tools/bench/front/ring.h"
+#include "tools/bench/front/shape.h"
 #include "tools/bench/front/stats.h"
+#include "tools/bench/front/stream.h"
 
 #include <stdatomic.h>
 
@@ -20,13 +22,23 @@ enum mode { MODE_LOOP, MODE_PACED, MODE_BLAST };
 struct conf {
 	const char **sockets; // n_sockets; one with a %d stands for all devices
 	unsigned n_sockets, n_devices, busy, first;
-	bool server, packed, mrg, in_order, event_idx, huge, one_way;
+	bool server, packed, mrg, in_order, event_idx, require, odd, huge, one_way;
 	int stamp; // -1: as the mode needs it
 	unsigned ring_size, idle_ring_size, buffer_bytes;
 	enum mode mode;
-	double rate_pps, seconds, frames, deadline_s;
-	unsigned interval_ms, in_flight;
+	double rate_pps, seconds, frames, deadline_s, patience_s;
+	unsigned interval_ms, in_flight, nap_us;
 	int core;
+	unsigned queues;
+	uint64_t must[2], may[2]; // features of even and odd devices
+	// How buffers are described; all of it false and the worker takes the short way (load.c).
+	bool shaped;
+	enum layout layout, rx_layout;
+	unsigned rx_buffer; // bytes, shaped; 0: one holds a frame
+	bool streams;       // payload that is checked
+	struct stream_conf stream;
+	const char *attack;
+	unsigned seed;
 	struct packet_conf packet;
 };
 
@@ -35,27 +47,44 @@ struct pool {
 	unsigned n;
 };
 
+#define MAX_QUEUES 16
+
+struct queue { // a pair; index 0 of two is the receive ring's
+	// control
+	int kick[2], call[2];
+	size_t ring_at[2];
+	// who has the device
+	struct ring rx, tx;
+	struct seg rest[RING_SEGS]; // buffers of a frame whose others are not taken yet
+	unsigned n_rest;
+	struct seg *pile; // the same when frames may have any number of them
+	unsigned n_pile;
+	uint64_t rx_frames; // w: worker, control: r
+};
+
 struct device {
-	unsigned index;
+	unsigned index, number; // number: in addresses
 	struct device *peer;
 	char path[108];
 	// control
-	int listener, fd, kick[2], call[2], memfd;
+	int listener, fd, memfd;
 	uint64_t features;
 	bool connected;
 	char *region;
 	size_t region_bytes;
-	size_t ring_at[2];
-	unsigned ring_size;
+	unsigned ring_size, n_queues;
 	// who has it
-	struct ring rx, tx;
+	struct queue *queues;
 	atomic_bool want_parked; // w: control
 	atomic_bool parked;      // w: worker
 	// worker
 	bool up, sends;
-	struct seg rest[RING_SEGS]; // buffers of a frame whose others are not taken yet
-	unsigned n_rest;
-	struct pool pool; // of the direction in which this device sends
+	struct pool pool;    // of the direction in which this device sends
+	struct pool rx_pool; // shaped: what this device receives into
+	struct stream stream;
+	struct arrivals arrivals;
+	uint64_t open_bytes; // closed loop: payload of frames that have not come as a whole
+	uint32_t turn;       // varies shapes
 	struct packet_source source;
 	struct seq_table seen; // of what this device has received
 	uint64_t credit;       // frames that may be sent (closed loop)
@@ -73,8 +102,9 @@ struct load {
 	struct device *devices;
 	struct device **senders;
 	unsigned n_devices, n_senders, n_active, next_idle;
-	bool forwards; // what arrives is posted again as it is
-	unsigned segs; // buffers of the longest frame
+	uint8_t *scratch; // worker: a frame that came in several buffers
+	bool forwards;    // what arrives is posted again as it is
+	unsigned segs;    // buffers of the longest frame
 	double tsc_hz;
 	uint64_t interval_fp;  // between two frames of one sender, TSC in 1/256
 	uint64_t announce_tsc; // worker: when those on their way are given up
@@ -104,8 +134,6 @@ void control_close(struct load *l);
 // load.c: the worker's thread.
 void *load_run(void *load);
 
-#define BUFFER_HEAD  52 // the virtio header's place: the frame behind it begins a line, as with most drivers
-#define VIRTIO_HEAD  12
 #define BUFFER_BYTES (33 * 64)
 
 // A silent device has one address.
@@ -122,4 +150,15 @@ static inline unsigned buffer_room(const struct conf *c)
 static inline unsigned frame_buffers(const struct conf *c, unsigned len)
 {
 	return (len + VIRTIO_HEAD + buffer_room(c) - 1) / buffer_room(c);
+}
+
+// Shaped: bytes of a buffer behind its head.
+static inline unsigned tx_room_bytes(const struct conf *c)
+{
+	return (c->streams ? stream_longest(&c->stream) : packet_longest(&c->packet)) + VIRTIO_HEAD;
+}
+
+static inline unsigned rx_room_bytes(const struct conf *c)
+{
+	return c->rx_buffer ? c->rx_buffer : tx_room_bytes(c);
 }

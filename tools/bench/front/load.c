@@ -1,64 +1,47 @@
 // The worker: takes what arrived, sends what is due, round after round. In the closed loop what arrives is sent
 // again by its sender: as it is, in the same buffer, if nothing in it has to change.
 
-#include "tools/bench/front/front.h"
+#include "tools/bench/front/load.h"
 
-#include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
+#include <unistd.h>
 #include <x86intrin.h>
 
-enum { BURST = 64, ANNOUNCE_OPEN = 32 };
+enum { ANNOUNCE_OPEN = 32 };
 
-struct round {
-	struct load *l;
-	uint64_t now;
-	int phase;
-	unsigned moved;
-};
-
-static uint8_t *frame_at(const struct device *d, uint32_t off)
-{
-	return (uint8_t *)d->region + off + VIRTIO_HEAD;
-}
-
-static void publish(struct ring *r, int kick)
-{
-	if (ring_publish(r))
-		(void)!eventfd_write(kick, 1);
-}
-
-static void pool_put(struct pool *p, const struct seg *segs, unsigned n)
-{
-	for (unsigned i = 0; i < n; i++)
-		p->offs[p->n++] = segs[i].off;
-}
-
-static void reap(struct device *d)
+static void reap(struct device *d, struct queue *q)
 {
 	struct seg done[BURST + RING_SEGS];
 	unsigned n;
-	while ((n = ring_take(&d->tx, done, BURST + RING_SEGS)) > 0)
+	while ((n = ring_take(&q->tx, done, BURST + RING_SEGS)) > 0)
 		pool_put(&d->pool, done, n);
 }
 
-// Room in the transmit ring. Completions are looked at only when they are needed.
-static unsigned tx_room(struct device *d, unsigned want)
+unsigned tx_room(struct device *d, unsigned want)
 {
-	if (ring_room(&d->tx) < want)
-		reap(d);
-	return ring_room(&d->tx);
+	unsigned least = RING_MAX;
+	for (unsigned i = 0; i < d->n_queues; i++) {
+		struct queue *q = &d->queues[i];
+		if (ring_room(&q->tx) < want)
+			reap(d, q);
+		least = ring_room(&q->tx) < least ? ring_room(&q->tx) : least;
+	}
+	return least;
 }
 
-static void rx_fill(const struct load *l, struct device *d)
+static void rx_fill(const struct load *l, struct device *d, struct queue *q)
 {
 	struct pool *p = &d->peer->pool;
-	unsigned n = ring_room(&d->rx) < p->n ? ring_room(&d->rx) : p->n;
+	if (l->conf->shaped) {
+		shaped_fill(l, d, q);
+		return;
+	}
+	unsigned n = ring_room(&q->rx) < p->n ? ring_room(&q->rx) : p->n;
 	for (unsigned i = 0; i < n; i++) {
 		struct seg s = {p->offs[--p->n], buffer_room(l->conf)};
-		ring_post(&d->rx, &s, 1);
+		ring_post(&q->rx, &s, 1);
 	}
-	publish(&d->rx, d->kick[0]);
+	publish(&q->rx, q->kick[0]);
 }
 
 // Buffers that the first frame takes, 0 if not all of them are there.
@@ -73,7 +56,7 @@ static unsigned frame_segs(const struct load *l, const struct device *d, const s
 	return buffers <= n ? buffers : 0;
 }
 
-static void stamp_check(struct round *r, struct device *d, const uint8_t *frame, unsigned len)
+void stamp_check(struct round *r, struct device *d, const uint8_t *frame, unsigned len)
 {
 	struct packet_view v;
 	if (!packet_read(&r->l->conf->packet, frame, len, &v)) {
@@ -93,21 +76,27 @@ static void announce_heard(struct load *l, struct device *from, uint32_t address
 	atomic_fetch_sub_explicit(&l->unheard, 1, memory_order_relaxed);
 }
 
+bool frame_is_traffic(struct round *r, struct device *d, const uint8_t *frame)
+{
+	struct device *from = d->peer;
+	uint32_t address;
+	if (packet_is(frame, from->number, d->number))
+		return true;
+	if (packet_is_announce(frame, from->number, &address) &&
+	    address < device_macs(r->l->conf, from->index)) {
+		announce_heard(r->l, from, address);
+	} else if (r->phase != PHASE_ANNOUNCE) {
+		d->counts.stray++;
+	}
+	return false;
+}
+
 // Whether this frame is one of the peer's.
 static bool frame_check(struct round *r, struct device *d, const struct seg *segs, unsigned n)
 {
-	struct device *from = d->peer;
 	const uint8_t *frame = frame_at(d, segs[0].off);
-	uint32_t address;
-	if (!packet_is(frame, from->index, d->index)) {
-		if (packet_is_announce(frame, from->index, &address) &&
-		    address < device_macs(r->l->conf, from->index)) {
-			announce_heard(r->l, from, address);
-		} else if (r->phase != PHASE_ANNOUNCE) {
-			d->counts.stray++;
-		}
+	if (!frame_is_traffic(r, d, frame))
 		return false;
-	}
 	unsigned len = 0;
 	for (unsigned i = 0; i < n; i++)
 		len += segs[i].len;
@@ -124,7 +113,7 @@ static void frame_done(struct round *r, struct device *d, const struct seg *segs
 	struct device *from = d->peer;
 	bool ours = frame_check(r, d, segs, n);
 	if (ours && forward) {
-		ring_post(&from->tx, segs, n);
+		ring_post(&from->queues->tx, segs, n);
 		from->counts.tx++;
 		return;
 	}
@@ -132,33 +121,38 @@ static void frame_done(struct round *r, struct device *d, const struct seg *segs
 	pool_put(&from->pool, segs, n);
 }
 
-static void receive(struct round *r, struct device *d, bool forward)
+static void receive(struct round *r, struct device *d, struct queue *q, bool forward)
 {
+	if (r->l->conf->shaped) {
+		shaped_receive(r, d, q);
+		return;
+	}
 	struct device *from = d->peer;
 	struct seg segs[BURST + 2 * RING_SEGS];
-	unsigned max = BURST + RING_SEGS, at = 0, n = d->n_rest, size;
+	unsigned max = BURST + RING_SEGS, at = 0, n = q->n_rest, size;
 	forward = forward && from->up;
 	if (forward && tx_room(from, max + n) < max + n) {
-		max = ring_room(&from->tx) > n ? ring_room(&from->tx) - n : 0;
+		max = ring_room(&from->queues->tx) > n ? ring_room(&from->queues->tx) - n : 0;
 		if (max < RING_SEGS)
 			return;
 	}
-	memcpy(segs, d->rest, sizeof(d->rest));
-	n += ring_take(&d->rx, segs + n, max);
-	if (n == d->n_rest)
+	memcpy(segs, q->rest, sizeof(q->rest));
+	n += ring_take(&q->rx, segs + n, max);
+	if (n == q->n_rest)
 		return;
 	for (unsigned i = 0; i < n; i++)
 		if (forward)
 			__builtin_prefetch(frame_at(d, segs[i].off), 0);
 		else
 			__builtin_prefetch(frame_at(d, segs[i].off), 1); // the next frame is written here
-	rx_fill(r->l, d);
+	rx_fill(r->l, d, q);
 	for (; at < n && (size = frame_segs(r->l, d, segs + at, n - at)) > 0; at += size)
 		frame_done(r, d, segs + at, size, forward);
-	d->n_rest = n - at;
-	memcpy(d->rest, segs + at, d->n_rest * sizeof(struct seg));
+	q->n_rest = n - at;
+	memcpy(q->rest, segs + at, q->n_rest * sizeof(struct seg));
+	q->rx_frames += at;
 	if (forward)
-		publish(&from->tx, from->kick[1]);
+		publish(&from->queues->tx, from->queues->kick[1]);
 	from->last_rx_tsc = r->now;
 	r->moved += at;
 }
@@ -178,8 +172,9 @@ static unsigned frame_cut(const struct load *l, struct device *d, unsigned len, 
 static void frame_send(struct round *r, struct device *d)
 {
 	struct seg segs[RING_SEGS];
+	struct queue *q = flow_queue(d, d->source.flow);
 	unsigned len = packet_write(&d->source, frame_at(d, d->pool.offs[d->pool.n - 1]), r->now);
-	ring_post(&d->tx, segs, frame_cut(r->l, d, len, segs));
+	ring_post(&q->tx, segs, frame_cut(r->l, d, len, segs));
 	d->counts.tx++;
 }
 
@@ -195,8 +190,8 @@ static unsigned due_paced(const struct load *l, struct device *d, uint64_t now)
 static void loop_revive(struct round *r, struct device *d)
 {
 	if (d->credit < r->l->conf->in_flight && r->now - d->last_rx_tsc > r->l->tsc_hz / 10 && d->peer->up) {
-		reap(d);
-		if (ring_held(&d->tx) == 0) {
+		if (tx_room(d, d->ring_size) == d->ring_size) {
+			d->open_bytes = 0;
 			d->credit = r->l->conf->in_flight;
 			d->last_rx_tsc = r->now;
 		}
@@ -231,13 +226,18 @@ static void send_burst(struct round *r, struct device *d)
 		return;
 	n = n < BURST ? n : BURST;
 	room = tx_room(d, n * l->segs);
-	room = (room < d->pool.n ? room : d->pool.n) / l->segs;
+	room = (l->conf->shaped || room < d->pool.n ? room : d->pool.n) / l->segs;
 	n = n < room ? n : room;
+	n = n < d->pool.n ? n : d->pool.n;
 	for (unsigned i = 0; i < n; i++)
 		__builtin_prefetch(frame_at(d, d->pool.offs[d->pool.n - 1 - i]), 1);
 	for (unsigned i = 0; i < n; i++)
-		frame_send(r, d);
-	publish(&d->tx, d->kick[1]);
+		if (l->conf->shaped)
+			shaped_send(r, d);
+		else
+			frame_send(r, d);
+	for (unsigned i = 0; i < d->n_queues; i++)
+		publish(&d->queues[i].tx, d->queues[i].kick[1]);
 	frames_sent(l, d, n);
 	r->moved += n;
 }
@@ -257,13 +257,14 @@ static void announce(struct round *r)
 		if (d->heard[d->announce_at] || tx_room(d, 1) < 1 || d->pool.n == 0)
 			continue;
 		struct seg s = {d->pool.offs[--d->pool.n], VIRTIO_HEAD + PACKET_MIN};
-		packet_announce(frame_at(d, s.off), d->index, d->announce_at);
-		ring_post(&d->tx, &s, 1);
+		memset(d->region + s.off, 0, VIRTIO_HEAD);
+		packet_announce(frame_at(d, s.off), d->number, d->announce_at);
+		ring_post(&d->queues->tx, &s, 1);
 		l->announce_open++;
 		l->announce_tsc = r->now + l->tsc_hz / 20;
 	}
 	if (d->up)
-		publish(&d->tx, d->kick[1]);
+		publish(&d->queues->tx, d->queues->kick[1]);
 	if (d->up && d->announce_at < macs)
 		return;
 	d->announce_at = 0;
@@ -273,17 +274,33 @@ static void announce(struct round *r)
 	}
 }
 
+static void receive_device(struct round *r, struct device *d, bool forward)
+{
+	for (unsigned i = 0; i < d->n_queues; i++)
+		receive(r, d, &d->queues[i], forward);
+}
+
 // Takes what the back end that left has completed, so that the next one goes on behind it.
 static void park(struct round *r, struct device *d)
 {
 	unsigned before;
 	do {
 		before = r->moved;
-		receive(r, d, false);
+		receive_device(r, d, false);
 	} while (r->moved != before);
-	reap(d);
-	pool_put(&d->peer->pool, d->rest, d->n_rest);
-	d->n_rest = 0;
+	for (unsigned i = 0; i < d->n_queues; i++) {
+		struct queue *q = &d->queues[i];
+		reap(d, q);
+		pool_put(&d->peer->pool, q->rest, q->n_rest);
+		pool_put(&d->rx_pool, q->pile, q->n_pile);
+		q->n_rest = q->n_pile = 0;
+	}
+}
+
+static void unpark(const struct load *l, struct device *d)
+{
+	for (unsigned i = 0; i < d->n_queues; i++)
+		rx_fill(l, d, &d->queues[i]);
 }
 
 static void changes_see(struct round *r)
@@ -301,7 +318,7 @@ static void changes_see(struct round *r)
 		if (want)
 			park(r, d);
 		else
-			rx_fill(l, d);
+			unpark(l, d);
 		d->up = !want;
 		d->parked = want;
 	}
@@ -314,13 +331,13 @@ static void receive_all(struct round *r)
 	unsigned n = r->phase == PHASE_RUN ? l->n_active : l->n_devices;
 	for (unsigned i = 0; i < n; i++)
 		if (l->devices[i].up)
-			receive(r, &l->devices[i], forward);
+			receive_device(r, &l->devices[i], forward);
 	if (n == l->n_devices)
 		return;
 	if (++l->next_idle >= l->n_devices)
 		l->next_idle = n;
 	if (l->devices[l->next_idle].up)
-		receive(r, &l->devices[l->next_idle], false);
+		receive_device(r, &l->devices[l->next_idle], false);
 }
 
 void *load_run(void *arg)
@@ -339,6 +356,8 @@ void *load_run(void *arg)
 		uint64_t now = __rdtsc();
 		if (r.moved)
 			atomic_store_explicit(&l->busy_tsc, l->busy_tsc + now - r.now, memory_order_relaxed);
+		else if (l->conf->nap_us)
+			usleep(l->conf->nap_us);
 		r.now = now;
 	}
 	return NULL;

@@ -1,5 +1,7 @@
 // bench-front: guests that load a switch. The control thread: connects, walks through the phases, prints.
 
+#include "tools/bench/front/attack.h"
+#include "tools/bench/front/feature.h"
 #include "tools/bench/front/options.h"
 
 #include <errno.h>
@@ -18,6 +20,8 @@ struct sample {
 	double at_s;
 	uint64_t busy_tsc, ring_errors;
 	struct counts counts;
+	struct arrivals arrivals;
+	uint64_t sent_bytes, sent_sum;
 	struct hist latency;
 };
 
@@ -46,6 +50,26 @@ static double tsc_hz(void)
 	return (c1 - c0) / (now_s() - t0);
 }
 
+static void arrivals_add(struct sample *s, const struct device *d)
+{
+	const struct arrivals *from = &d->arrivals;
+	struct arrivals *a = &s->arrivals;
+	a->frames += from->frames;
+	a->bytes += from->bytes;
+	a->sum += from->sum;
+	a->gso += from->gso;
+	a->needs_csum += from->needs_csum;
+	a->data_valid += from->data_valid;
+	a->buffers += from->buffers;
+	a->merged += from->merged;
+	a->uncounted += from->uncounted;
+	a->bad_header += from->bad_header;
+	a->bad_checksum += from->bad_checksum;
+	a->bad_payload += from->bad_payload;
+	s->sent_bytes += d->stream.bytes;
+	s->sent_sum += d->stream.sum;
+}
+
 static void sample_take(struct load *l, struct sample *s)
 {
 	*s = (struct sample){.at_s = now_s(), .busy_tsc = l->busy_tsc, .latency = l->latency};
@@ -60,7 +84,10 @@ static void sample_take(struct load *l, struct sample *s)
 		s->counts.late += c->late;
 		s->counts.stray += c->stray;
 		s->counts.bad += c->bad;
-		s->ring_errors += d->rx.errors + d->tx.errors;
+		for (unsigned q = 0; q < d->n_queues; q++)
+			s->ring_errors += d->queues[q].rx.errors + d->queues[q].tx.errors;
+		if (l->conf->shaped)
+			arrivals_add(s, d);
 	}
 }
 
@@ -84,6 +111,32 @@ static void latency_print(const struct load *l, const struct sample *from, const
 	       h.max * ns);
 }
 
+static void arrivals_print(const struct load *l, const struct sample *s)
+{
+	const struct arrivals *a = &s->arrivals;
+	printf(",\"buffers\":%lu,\"merged\":%lu", a->buffers, a->merged);
+	if (!l->conf->streams)
+		return;
+	printf(",\"payload\":{\"sent\":%lu,\"sent_sum\":\"%016lx\",\"received\":%lu,\"received_sum\":\"%"
+	       "016lx\"}",
+	       s->sent_bytes, s->sent_sum, a->bytes, a->sum);
+	printf(",\"gso\":%lu,\"needs_csum\":%lu,\"data_valid\":%lu,\"uncounted\":%lu", a->gso, a->needs_csum,
+	       a->data_valid, a->uncounted);
+	printf(",\"bad_header\":%lu,\"bad_checksum\":%lu,\"bad_payload\":%lu", a->bad_header, a->bad_checksum,
+	       a->bad_payload);
+}
+
+static void queues_print(const struct load *l)
+{
+	for (unsigned q = 0; q < l->conf->queues; q++) {
+		uint64_t frames = 0;
+		for (unsigned i = 1; i < l->n_devices; i += 2)
+			frames += l->devices[i].queues[q].rx_frames;
+		printf("%s%lu", q ? "," : ",\"rx_queues\":[", frames);
+	}
+	printf("]");
+}
+
 // Rates from `from` to `until`, counts as they are at `to`.
 static void line_print(const struct load *l, const char *event, const struct sample *from,
 		       const struct sample *until, const struct sample *to)
@@ -101,6 +154,10 @@ static void line_print(const struct load *l, const char *event, const struct sam
 	printf("\"ring_errors\":%lu,\"busy\":%.3f,\"cycles\":%.1f", to->ring_errors, busy / l->tsc_hz / took,
 	       tx + rx ? (double)busy / (tx + rx) : 0);
 	latency_print(l, from, to);
+	if (l->conf->shaped)
+		arrivals_print(l, to);
+	if (l->conf->queues > 1)
+		queues_print(l);
 	printf("}\n");
 	fflush(stdout);
 }
@@ -139,6 +196,17 @@ static int wait_heard(struct load *l, double deadline)
 	return 0;
 }
 
+static void ready_print(const struct load *l)
+{
+	char names[2][200];
+	for (unsigned i = 0; i < 2; i++)
+		features_print(l->devices[i].features, names[i], sizeof(names[i]));
+	printf("{\"event\":\"ready\",\"devices\":%u,\"senders\":%u,\"tsc_hz\":%.0f,\"features\":[\"%s\",\"%"
+	       "s\"]}\n",
+	       l->n_devices, l->n_senders, l->tsc_hz, names[0], names[1]);
+	fflush(stdout);
+}
+
 static int run(struct load *l, const struct conf *c, struct sample *first, struct sample *last)
 {
 	struct sample *before = malloc(sizeof(*before));
@@ -146,9 +214,7 @@ static int run(struct load *l, const struct conf *c, struct sample *first, struc
 		return -ENOMEM;
 	sample_take(l, first);
 	*before = *last = *first;
-	printf("{\"event\":\"ready\",\"devices\":%u,\"senders\":%u,\"tsc_hz\":%.0f}\n", l->n_devices,
-	       l->n_senders, l->tsc_hz);
-	fflush(stdout);
+	ready_print(l);
 	l->phase = PHASE_RUN;
 	double next = first->at_s + c->interval_ms / 1e3, end = c->seconds ? first->at_s + c->seconds : 1e300;
 	int ret = 0;
@@ -167,17 +233,32 @@ static int run(struct load *l, const struct conf *c, struct sample *first, struc
 	return ret < 0 ? ret : 0;
 }
 
-// Until nothing has arrived for 100 ms.
+static bool all_arrived(const struct load *l, const struct sample *s)
+{
+	return l->conf->streams ? s->arrivals.bytes >= s->sent_bytes
+				: s->counts.rx >= s->counts.tx + s->counts.dup;
+}
+
+// Until nothing has arrived for 100 ms, or longer if something is missing: the machine may be busy with others.
 static void drain(struct load *l, struct sample *s)
 {
+	double now = now_s(), heard = now, patience = l->conf->patience_s, end = now + 10 + patience;
 	uint64_t rx;
-	double end = now_s() + 2;
 	l->phase = PHASE_DRAIN;
 	do {
 		rx = s->counts.rx;
 		usleep(100000);
 		sample_take(l, s);
-	} while (s->counts.rx != rx && now_s() < end);
+		now = now_s();
+		heard = s->counts.rx != rx ? now : heard;
+	} while (now < end && (s->counts.rx != rx || (!all_arrived(l, s) && now < heard + patience)));
+	if (l->conf->streams) {
+		unsigned each = stream_payload(&l->conf->stream);
+		s->counts.lost = s->sent_bytes > s->arrivals.bytes
+				     ? (s->sent_bytes - s->arrivals.bytes + each - 1) / each
+				     : 0;
+		return;
+	}
 	if (s->counts.tx + s->counts.dup > s->counts.rx)
 		s->counts.lost = s->counts.tx + s->counts.dup - s->counts.rx;
 	else
@@ -225,11 +306,11 @@ static void load_plan(struct load *l, const struct conf *c)
 	l->conf = c;
 	l->n_active = c->busy;
 	l->next_idle = c->busy;
-	l->segs = frame_buffers(c, packet_longest(&c->packet));
+	l->segs = c->shaped ? layout_most(c->layout) : frame_buffers(c, packet_longest(&c->packet));
 	l->tsc_hz = tsc_hz();
 	l->interval_fp = l->n_senders ? l->tsc_hz * 256 * l->n_senders / c->rate_pps : 0;
-	l->forwards =
-	    c->mode == MODE_LOOP && !c->packet.stamp && c->packet.flows == 1 && c->packet.n_sizes == 1;
+	l->forwards = c->mode == MODE_LOOP && !c->shaped && c->queues == 1 && !c->packet.stamp &&
+		      c->packet.flows == 1 && c->packet.n_sizes == 1;
 	for (unsigned i = 0; i < c->n_devices; i++)
 		l->unheard += device_macs(c, i);
 }
@@ -246,6 +327,8 @@ int main(int argc, char **argv)
 	signal(SIGTERM, on_signal);
 	limits_raise();
 	ret = pin(c.core);
+	if (ret == 0 && c.attack)
+		return attack_run(&c) != 0;
 	if (ret == 0)
 		ret = devices_create(&l, &c);
 	if (ret == 0) {

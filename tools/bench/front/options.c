@@ -2,69 +2,15 @@
 
 #include "tools/bench/front/options.h"
 
+#include "tools/bench/front/attack.h"
+#include "tools/bench/front/feature.h"
+
 #include <errno.h>
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const char help[] =
-    "bench-front [OPTION]... SOCKET...\n"
-    "\n"
-    "Guests of a virtual switch: virtio-net devices that speak vhost-user and exchange frames in pairs (0 "
-    "and 1,\n"
-    "2 and 3 …). Each first tells its MAC addresses by broadcast; the traffic starts when every peer has "
-    "heard\n"
-    "them. Either one SOCKET per device, or one with a %d that stands for the device's number.\n"
-    "\n"
-    "devices\n"
-    "  --devices N      number of devices, even, at most 1000 (default: number of SOCKETs, or 2)\n"
-    "  --first N        number of the first device in SOCKET's %d (0)\n"
-    "  --busy N         only the first N send; the others are connected and silent (all)\n"
-    "  --server         listen on the sockets; without it, connect to them and wait until they are there\n"
-    "  --packed         packed rings (default: split)\n"
-    "  --ring N         descriptors per ring, a power of two (256)\n"
-    "  --idle-ring N    the same of silent devices (64)\n"
-    "  --mrg            mergeable receive buffers of 2 KB (default: one buffer holds a frame)\n"
-    "  --in-order, --event-idx\n"
-    "                   negotiate this if it is offered\n"
-    "  --huge           memory of 2 MB pages for those that send\n"
-    "\n"
-    "traffic\n"
-    "  --mode loop      --in-flight frames per sender; what arrives is sent again by its sender (default)\n"
-    "  --mode paced     --rate frames per second, all senders together\n"
-    "  --mode blast     as fast as the switch takes them\n"
-    "  --one-way        only even devices send\n"
-    "  --in-flight N    (half of what --ring has room for)\n"
-    "  --rate N         (100000)\n"
-    "  --size N[,N]…    frame sizes in bytes without FCS, in turn; or imix = 7 × 64, 4 × 594, 1 × 1514 (64)\n"
-    "  --flows N        pairs of ports per direction, visited in an order far from their numbers' (1)\n"
-    "  --macs N         pairs of MAC addresses per direction (1); flows are at least as many\n"
-    "  --tcp            TCP instead of UDP\n"
-    "  --stamp, --no-stamp\n"
-    "                   sequence and time in each frame, for lost, dup, late and latency (default: not with "
-    "loop)\n"
-    "\n"
-    "run\n"
-    "  --seconds S      of traffic; 0 = until SIGINT or SIGTERM (0)\n"
-    "  --frames N       end once about N frames are sent (0 = no limit)\n"
-    "  --interval MS    between lines of output (1000)\n"
-    "  --deadline S     for connecting and for being heard (30)\n"
-    "  --core N         the processor for everything\n"
-    "\n"
-    "Output: one JSON object per line. {\"event\":\"ready\"} once all addresses are heard; then per "
-    "interval\n"
-    "\"interval\", with figures of the interval, and last \"final\", with those of the whole run after the "
-    "frames on\n"
-    "their way have arrived. tx_pps, rx_pps; tx, rx, lost, dup, late (came after a later one), stray (not "
-    "the\n"
-    "peer's, flooded ones for example), bad, ring_errors are counts since the start; in \"final\" lost is "
-    "exactly\n"
-    "what did not arrive. busy: share of time in rounds that moved a frame; cycles: of these, per frame sent "
-    "or\n"
-    "received. latency_ns: from writing the stamp to reading it. SIGSTOP and SIGCONT pause it.\n"
-    "Status 0; 1 if it could not run.\n";
 
 enum {
 	OPT = 256,
@@ -79,10 +25,8 @@ enum {
 	IN_ORDER,
 	EVENT_IDX,
 	HUGE,
-	MODE
-};
-enum {
-	ONE_WAY = MODE + 1,
+	MODE,
+	ONE_WAY,
 	IN_FLIGHT,
 	RATE,
 	SIZE,
@@ -93,9 +37,32 @@ enum {
 	NO_STAMP,
 	SECONDS,
 	INTERVAL,
-	DEADLINE
+	DEADLINE,
+	CORE,
+	FRAMES,
+	QUEUES,
+	FEATURES,
+	ODD_FEATURES,
+	REQUIRE,
+	LAYOUT,
+	RX_LAYOUT,
+	RX_BUFFER,
+	OFFLOAD,
+	UDP,
+	IP6,
+	ECN,
+	GSO_SIZE,
+	BLIND,
+	ATTACK,
+	SEED,
+	NAP,
+	PATIENCE,
+	LIST_ATTACKS,
+	HELP
 };
-enum { CORE = DEADLINE + 1, FRAMES, HELP };
+
+static const char *const mode_names[] = {
+    [MODE_LOOP] = "loop", [MODE_PACED] = "paced", [MODE_BLAST] = "blast"};
 
 static const struct option options[] = {
     {"devices", 1, 0, DEVICES},
@@ -124,6 +91,24 @@ static const struct option options[] = {
     {"interval", 1, 0, INTERVAL},
     {"deadline", 1, 0, DEADLINE},
     {"core", 1, 0, CORE},
+    {"queues", 1, 0, QUEUES},
+    {"features", 1, 0, FEATURES},
+    {"odd-features", 1, 0, ODD_FEATURES},
+    {"require", 0, 0, REQUIRE},
+    {"layout", 1, 0, LAYOUT},
+    {"rx-layout", 1, 0, RX_LAYOUT},
+    {"rx-buffer", 1, 0, RX_BUFFER},
+    {"offload", 1, 0, OFFLOAD},
+    {"udp", 0, 0, UDP},
+    {"ip6", 0, 0, IP6},
+    {"ecn", 0, 0, ECN},
+    {"gso-size", 1, 0, GSO_SIZE},
+    {"blind", 0, 0, BLIND},
+    {"attack", 1, 0, ATTACK},
+    {"seed", 1, 0, SEED},
+    {"nap", 1, 0, NAP},
+    {"patience", 1, 0, PATIENCE},
+    {"list-attacks", 0, 0, LIST_ATTACKS},
     {"help", 0, 0, HELP},
     {},
 };
@@ -173,7 +158,7 @@ static int sizes(struct packet_conf *p, const char *text)
 	for (char *word; ret == 0 && (word = strsep(&rest, ",")) != NULL;) {
 		unsigned size = 0;
 		ret = p->n_sizes == PACKET_SIZES ? refuse("--size: more than %u sizes", PACKET_SIZES)
-						 : whole("size", word, PACKET_MIN, 9216, &size);
+						 : whole("size", word, PACKET_MIN, 65535, &size);
 		if (ret == 0)
 			p->sizes[p->n_sizes++] = size;
 	}
@@ -181,67 +166,123 @@ static int sizes(struct packet_conf *p, const char *text)
 	return ret;
 }
 
-static int mode(struct conf *c, const char *text)
+static int choose(const char *option, const char *text, const char *const *names, unsigned n, unsigned *out)
 {
-	static const char *const names[] = {
-	    [MODE_LOOP] = "loop", [MODE_PACED] = "paced", [MODE_BLAST] = "blast"};
-	for (unsigned i = 0; i < 3; i++) {
+	for (unsigned i = 0; i < n; i++) {
 		if (!strcmp(text, names[i])) {
-			c->mode = i;
+			*out = i;
 			return 0;
 		}
 	}
-	return refuse("--mode %s: loop, paced or blast", text);
+	return refuse("--%s %s: no such kind", option, text);
+}
+
+static int features(const char *option, const char *text, uint64_t *out)
+{
+	char bad[64];
+	return features_parse(text, out, bad, sizeof(bad)) ? refuse("--%s: %s is no feature", option, bad)
+							   : 0;
+}
+
+static int shape_option(struct conf *c, int which, const char *arg)
+{
+	unsigned kind = 0;
+	int ret;
+	switch (which) {
+	case LAYOUT:
+		ret = choose("layout", arg, layout_names, N_LAYOUTS, &kind);
+		c->layout = kind;
+		return ret;
+	case RX_LAYOUT:
+		ret = choose("rx-layout", arg, layout_names, N_LAYOUTS, &kind);
+		c->rx_layout = kind;
+		return ret;
+	case RX_BUFFER:
+		c->mrg = true;
+		return whole("rx-buffer", arg, VIRTIO_HEAD, SCRATCH_BYTES, &c->rx_buffer);
+	case OFFLOAD:
+		c->streams = true;
+		ret = choose("offload", arg, offload_names, N_OFFLOADS, &kind);
+		c->stream.offload = kind;
+		return ret;
+	case GSO_SIZE:
+		ret = whole("gso-size", arg, 8, 65528, &c->stream.gso_bytes);
+		return ret == 0 && c->stream.gso_bytes % 8 ? refuse("--gso-size %s: not a multiple of 8", arg)
+							   : ret;
+	case FEATURES:
+		return features("features", arg, &c->may[0]);
+	default:
+		c->odd = true;
+		return features("odd-features", arg, &c->may[1]);
+	}
+}
+
+static bool *flag_of(struct conf *c, int option)
+{
+	switch (option) {
+	case SERVER:
+		return &c->server;
+	case PACKED:
+		return &c->packed;
+	case MRG:
+		return &c->mrg;
+	case HUGE:
+		return &c->huge;
+	case ONE_WAY:
+		return &c->one_way;
+	case REQUIRE:
+		return &c->require;
+	case TCP:
+		return &c->packet.tcp;
+	case UDP:
+		return &c->stream.udp;
+	case IP6:
+		return &c->stream.ip6;
+	case ECN:
+		return &c->stream.ecn;
+	case BLIND:
+		return &c->stream.blind;
+	default:
+		return NULL;
+	}
 }
 
 static int flag(struct conf *c, int option)
 {
+	bool *f = flag_of(c, option);
 	switch (option) {
-	case SERVER:
-		c->server = true;
-		return 0;
-	case PACKED:
-		c->packed = true;
-		return 0;
-	case MRG:
-		c->mrg = true;
-		return 0;
 	case IN_ORDER:
 		c->in_order = true;
 		return 0;
 	case EVENT_IDX:
 		c->event_idx = true;
 		return 0;
-	case HUGE:
-		c->huge = true;
-		return 0;
-	case ONE_WAY:
-		c->one_way = true;
-		return 0;
-	case TCP:
-		c->packet.tcp = true;
-		return 0;
 	case STAMP:
 	case NO_STAMP:
 		c->stamp = option == STAMP;
 		return 0;
-	case HELP:
-		fputs(help, stdout);
+	case LIST_ATTACKS:
+		attacks_list();
 		return 1;
-	default:
-		return refuse("the command line is wrong");
+	case HELP:
+		fputs(front_help, stdout);
+		return 1;
 	}
+	if (!f)
+		return refuse("the command line is wrong");
+	*f = true;
+	return 0;
 }
 
 static int option(struct conf *c, int which, const char *arg)
 {
-	unsigned core;
+	unsigned core = 0;
 	int ret;
 	switch (which) {
 	case DEVICES:
 		return whole("devices", arg, 2, 1000, &c->n_devices);
 	case FIRST:
-		return whole("first", arg, 0, 1000000, &c->first);
+		return whole("first", arg, 0, 60000, &c->first);
 	case BUSY:
 		return whole("busy", arg, 0, 1000, &c->busy);
 	case RING:
@@ -249,7 +290,27 @@ static int option(struct conf *c, int which, const char *arg)
 	case IDLE_RING:
 		return ring_size("idle-ring", arg, &c->idle_ring_size);
 	case MODE:
-		return mode(c, arg);
+		ret = choose("mode", arg, mode_names, 3, &core);
+		c->mode = core;
+		return ret;
+	case QUEUES:
+		return whole("queues", arg, 1, MAX_QUEUES, &c->queues);
+	case LAYOUT:
+	case RX_LAYOUT:
+	case RX_BUFFER:
+	case OFFLOAD:
+	case GSO_SIZE:
+	case FEATURES:
+	case ODD_FEATURES:
+		return shape_option(c, which, arg);
+	case ATTACK:
+		c->attack = arg;
+		return attack_is(arg) ? 0
+				      : refuse("--attack %s: no such attack; --list-attacks names them", arg);
+	case NAP:
+		return whole("nap", arg, 0, 1000000, &c->nap_us);
+	case SEED:
+		return whole("seed", arg, 0, 4e9, &c->seed);
 	case IN_FLIGHT:
 		return whole("in-flight", arg, 1, RING_MAX, &c->in_flight);
 	case RATE:
@@ -266,6 +327,8 @@ static int option(struct conf *c, int which, const char *arg)
 		return number("frames", arg, 0, 1e18, &c->frames);
 	case INTERVAL:
 		return whole("interval", arg, 10, 3600000, &c->interval_ms);
+	case PATIENCE:
+		return number("patience", arg, 0, 1e6, &c->patience_s);
 	case DEADLINE:
 		return number("deadline", arg, 0, 1e6, &c->deadline_s);
 	case CORE:
@@ -277,11 +340,72 @@ static int option(struct conf *c, int which, const char *arg)
 	}
 }
 
-static int settle(struct conf *c)
+static bool uses_tables(enum layout l)
 {
+	return l == LAYOUT_INDIRECT || l == LAYOUT_MIXED || l == LAYOUT_TAIL;
+}
+
+static void features_settle(struct conf *c)
+{
+	uint64_t all = F_VERSION_1 | (c->packed ? F_RING_PACKED : 0) | (c->mrg ? F_MRG_RXBUF : 0) |
+		       (c->queues > 1 ? F_MQ : 0) |
+		       (uses_tables(c->layout) || uses_tables(c->rx_layout) ? F_INDIRECT : 0);
+	if (!c->odd)
+		c->may[1] = c->may[0];
+	for (unsigned i = 0; i < 2; i++) {
+		c->must[i] = all | (c->require ? c->may[i] : 0);
+		if (c->streams && !(i && c->one_way))
+			c->must[i] |= stream_needs(&c->stream);
+		c->may[i] |= (c->in_order ? F_IN_ORDER : 0) | (c->event_idx ? F_EVENT_IDX : 0);
+	}
+}
+
+static int stream_settle(struct conf *c)
+{
+	struct stream_conf *s = &c->stream;
+	enum offload o = s->offload;
+	if (c->packet.n_sizes != 1)
+		return refuse("--offload needs one --size");
+	s->ip6 |= o == OFFLOAD_TSO6;
+	s->udp |= o == OFFLOAD_UFO || o == OFFLOAD_USO;
+	if ((s->udp && (o == OFFLOAD_TSO4 || o == OFFLOAD_TSO6)) || (s->ip6 && o == OFFLOAD_TSO4))
+		return refuse("--offload %s: the protocol is another", offload_names[o]);
+	s->frame_bytes = c->packet.sizes[0];
+	if (s->frame_bytes < STREAM_HEAD + 8)
+		return refuse("--offload needs frames of at least %u bytes", STREAM_HEAD + 8);
+	return 0;
+}
+
+static int shape_settle(struct conf *c)
+{
+	c->shaped = c->layout || c->rx_layout || c->rx_buffer || c->streams;
+	if (!c->shaped && packet_longest(&c->packet) > 9216)
+		return refuse("--size: frames of more than 9216 bytes need --offload");
+	if (c->mrg && c->shaped && !c->rx_buffer)
+		c->rx_buffer = BUFFER_BYTES - BUFFER_HEAD;
+	if (c->packed && (c->layout == LAYOUT_TAIL || c->rx_layout == LAYOUT_TAIL))
+		return refuse("tail-indirect is of split rings only");
+	return c->streams ? stream_settle(c) : 0;
+}
+
+// Frames that both rings have room for.
+static unsigned most_in_flight(const struct conf *c)
+{
+	if (!c->shaped)
+		return c->ring_size / frame_buffers(c, packet_longest(&c->packet));
+	unsigned tx = c->ring_size / layout_most(c->layout);
+	unsigned buffers = (tx_room_bytes(c) + rx_room_bytes(c) - 1) / rx_room_bytes(c);
+	unsigned rx = c->ring_size / (layout_most(c->rx_layout) * buffers);
+	return tx < rx ? tx : rx;
+}
+
+static int devices_settle(struct conf *c)
+{
+	bool pattern = c->n_sockets == 1 && strstr(c->sockets[0], "%d");
 	if (c->n_sockets == 0)
 		return refuse("no SOCKET is given");
-	bool pattern = c->n_sockets == 1 && strstr(c->sockets[0], "%d");
+	if (c->attack)
+		return c->n_sockets > 2 ? refuse("--attack: one SOCKET and one FEEDER") : 0;
 	if (c->n_devices == 0)
 		c->n_devices = pattern ? 2 : c->n_sockets;
 	if (c->n_devices % 2 != 0)
@@ -289,10 +413,20 @@ static int settle(struct conf *c)
 	if (!pattern && c->n_devices != c->n_sockets)
 		return refuse("%u devices and %u SOCKETs", c->n_devices, c->n_sockets);
 	c->busy = c->busy < c->n_devices ? c->busy : c->n_devices;
-	if (c->busy % 2 != 0)
-		return refuse("--busy %u: they work in pairs", c->busy);
+	return c->busy % 2 != 0 ? refuse("--busy %u: they work in pairs", c->busy) : 0;
+}
+
+static int settle(struct conf *c)
+{
+	int ret = devices_settle(c);
+	if (ret == 0)
+		ret = shape_settle(c);
+	if (ret)
+		return ret;
+	features_settle(c);
 	c->packet.flows = c->packet.flows < c->packet.macs ? c->packet.macs : c->packet.flows;
 	c->packet.stamp = c->stamp < 0 ? c->mode != MODE_LOOP : c->stamp;
+	c->packet.stamp &= !c->streams;
 	for (unsigned i = 0; c->packet.tcp && i < c->packet.n_sizes; i++)
 		if (c->packet.sizes[i] < PACKET_HEAD)
 			return refuse("--tcp needs frames of at least %u bytes", PACKET_HEAD);
@@ -300,9 +434,9 @@ static int settle(struct conf *c)
 	unsigned whole_frame = (packet_longest(&c->packet) + BUFFER_HEAD + VIRTIO_HEAD + 63) | 64;
 	whole_frame &= ~63u;
 	c->buffer_bytes = c->mrg || whole_frame < BUFFER_BYTES ? BUFFER_BYTES : whole_frame;
-	unsigned most = c->ring_size / frame_buffers(c, packet_longest(&c->packet));
-	c->in_flight = c->in_flight ? c->in_flight : most / 2;
-	if (c->in_flight > most)
+	unsigned most = most_in_flight(c);
+	c->in_flight = c->in_flight ? c->in_flight : (most + 1) / 2;
+	if (c->in_flight > most || most == 0)
 		return refuse("--in-flight %u: the ring has room for %u such frames", c->in_flight, most);
 	return 0;
 }
@@ -316,8 +450,12 @@ int front_conf_parse(struct conf *c, int argc, char **argv)
 	    .stamp = -1,
 	    .rate_pps = 100000,
 	    .deadline_s = 30,
+	    .patience_s = 1,
 	    .interval_ms = 1000,
 	    .core = -1,
+	    .queues = 1,
+	    .seed = 1,
+	    .stream = {.gso_bytes = 1448},
 	    .packet = {.flows = 1, .macs = 1, .sizes = {64}, .n_sizes = 1},
 	};
 	int which, ret = 0;

@@ -3,42 +3,19 @@
 
 #include "tools/bench/front/packet.h"
 
-#include <arpa/inet.h>
+#include "tools/bench/front/inet.h"
+
+#include <netinet/in.h>
 #include <string.h>
 
 enum { ETH = 14, IP = ETH, L4 = 34, UDP_STAMP = 42, TCP_STAMP = 38, TCP_TSC = 54 };
 enum { SPORT_BASE = 0x4000, SPORT_BITS = 14, DPORT_BASE = 0x2000 };
 
-static void put16(uint8_t *p, uint16_t v)
-{
-	v = htons(v);
-	memcpy(p, &v, 2);
-}
-
-static uint16_t get16(const uint8_t *p)
-{
-	return p[0] << 8 | p[1];
-}
-
-static uint32_t get32(const uint8_t *p)
+static uint32_t load32(const uint8_t *p)
 {
 	uint32_t v;
 	memcpy(&v, p, 4);
 	return v;
-}
-
-static uint16_t sum_fold(uint32_t sum)
-{
-	sum = (sum & 0xffff) + (sum >> 16);
-	return sum + (sum >> 16);
-}
-
-static uint32_t sum_words(const uint8_t *p, unsigned bytes)
-{
-	uint32_t sum = 0;
-	for (unsigned i = 0; i < bytes; i += 2)
-		sum += get16(p + i);
-	return sum;
 }
 
 unsigned packet_longest(const struct packet_conf *conf)
@@ -60,7 +37,7 @@ void packet_mac(uint8_t mac[6], uint16_t device, uint32_t n)
 
 static uint32_t mac_device(const uint8_t *mac)
 {
-	return get32(mac) & 0xffffff;
+	return load32(mac) & 0xffffff;
 }
 
 static uint32_t device_mac(uint16_t device)
@@ -91,7 +68,7 @@ static void head_build(struct packet_head *h, const struct packet_conf *conf, ui
 	p[IP + 9] = conf->tcp ? IPPROTO_TCP : IPPROTO_UDP;
 	put_ip(p + IP + 12, from);
 	put_ip(p + IP + 16, to);
-	put16(p + IP + 10, ~sum_fold(sum_words(p + IP, 20)));
+	put16(p + IP + 10, ~sum_fold(sum_bytes(p + IP, 20, 0)));
 	if (!conf->tcp) {
 		put16(p + L4 + 4, size - L4);
 		return; // no checksum
@@ -99,8 +76,8 @@ static void head_build(struct packet_head *h, const struct packet_conf *conf, ui
 	p[L4 + 12] = 5 << 4;
 	p[L4 + 13] = 0x10; // ACK
 	put16(p + L4 + 14, 0xffff);
-	uint32_t pseudo = sum_words(p + IP + 12, 8) + IPPROTO_TCP + size - L4;
-	put16(p + L4 + 16, sum_fold(pseudo + sum_words(p + L4, PACKET_HEAD - L4)));
+	uint32_t pseudo = sum_bytes(p + IP + 12, 8, 0) + IPPROTO_TCP + size - L4;
+	put16(p + L4 + 16, sum_fold(pseudo + sum_bytes(p + L4, PACKET_HEAD - L4, 0)));
 }
 
 static uint32_t gcd(uint32_t a, uint32_t b)
@@ -121,7 +98,8 @@ void packet_source_init(struct packet_source *s, const struct packet_conf *conf,
 
 static void tcp_sum(uint8_t *frame)
 {
-	uint32_t sum = get16(frame + L4 + 16) + sum_words(frame + L4, 12) + sum_words(frame + TCP_TSC, 8);
+	uint32_t sum =
+	    get16(frame + L4 + 16) + sum_bytes(frame + L4, 12, 0) + sum_bytes(frame + TCP_TSC, 8, 0);
 	put16(frame + L4 + 16, ~sum_fold(sum));
 }
 
@@ -189,8 +167,8 @@ bool packet_read(const struct packet_conf *conf, const uint8_t *frame, unsigned 
 	unsigned at = conf->tcp ? TCP_STAMP : UDP_STAMP;
 	if (len < PACKET_MIN || get16(frame + 12) != 0x0800)
 		return false;
-	v->seq = get32(frame + at);
-	v->flow = get32(frame + at + 4);
+	v->seq = load32(frame + at);
+	v->flow = load32(frame + at + 4);
 	memcpy(&v->tsc, frame + (conf->tcp ? TCP_TSC : UDP_STAMP + 8), 8);
 	return v->flow < conf->flows;
 }

@@ -149,6 +149,50 @@ void ring_post(struct ring *r, const struct seg *segs, unsigned n)
 		post_split(r, segs, n);
 }
 
+static void chain_split(struct ring *r, uint32_t off, const struct ring_desc *chain, unsigned n)
+{
+	uint16_t head = id_peek(r);
+	for (unsigned i = 0; i < n; i++) {
+		uint16_t id = id_take(r), next = i + 1 < n ? id_peek(r) : 0;
+		r->desc[id] = (struct ring_desc){chain[i].addr, chain[i].len,
+						 chain[i].flags | (i + 1 < n ? DESC_NEXT : 0), next};
+		r->slots[id] = (struct ring_slot){i ? RING_NONE : off, 0, next};
+	}
+	r->slots[head].n = n;
+	r->avail->ring[r->posted++ & r->mask] = head;
+}
+
+static void chain_packed(struct ring *r, uint32_t off, const struct ring_desc *chain, unsigned n)
+{
+	uint16_t head = id_peek(r);
+	for (unsigned i = 0; i < n; i++) {
+		uint16_t id = id_take(r), flags = chain[i].flags | (i + 1 < n ? DESC_NEXT : 0);
+		struct ring_pdesc *d = &r->pdesc[r->posted];
+		flags |= r->post_wrap ? PACKED_AVAIL : PACKED_USED;
+		d->addr = chain[i].addr;
+		d->len = chain[i].len;
+		d->id = head;
+		if (r->batch++)
+			d->flags = flags;
+		else
+			r->batch_flags = flags;
+		r->slots[id] = (struct ring_slot){i ? RING_NONE : off, 0, i + 1 < n ? id_peek(r) : 0};
+		if (++r->posted == r->conf.size) {
+			r->posted = 0;
+			r->post_wrap = !r->post_wrap;
+		}
+	}
+	r->slots[head].n = n;
+}
+
+void ring_post_chain(struct ring *r, uint32_t off, const struct ring_desc *chain, unsigned n)
+{
+	if (r->conf.packed)
+		chain_packed(r, off, chain, n);
+	else
+		chain_split(r, off, chain, n);
+}
+
 // Whether an event at `event` lies in what was published last (virtio 1.2, 2.7.7.2).
 static bool passed(uint16_t event, uint16_t now, uint16_t before)
 {
@@ -191,19 +235,21 @@ bool ring_publish(struct ring *r)
 	return r->conf.packed ? publish_packed(r) : publish_split(r);
 }
 
-// All buffers of the frame that starts at `id`.
-static inline unsigned complete(struct ring *r, uint16_t id, uint32_t len, struct seg *out)
+// All buffers of the frame that starts at `id`; `descs` is what it took of the ring.
+static inline unsigned complete(struct ring *r, uint16_t id, uint32_t len, struct seg *out, unsigned *descs)
 {
 	struct ring_slot *s = &r->slots[id];
-	unsigned n = s->n;
+	unsigned n = s->n, buffers = 0;
+	*descs = n;
 	s->n = 0;
 	for (unsigned i = 0; i < n; i++) {
-		out[i] = (struct seg){s->off, len};
+		out[buffers] = (struct seg){s->off, len};
+		buffers += s->off != RING_NONE;
 		r->ids[r->id_put++ & r->mask] = id;
 		id = s->next;
 		s = &r->slots[id];
 	}
-	return n;
+	return buffers;
 }
 
 // In order, a switch may name only the last frame of several (virtio 1.2, 2.7.9 and 2.8.9). What is posted
@@ -217,7 +263,7 @@ static unsigned take_split(struct ring *r, struct seg *out, unsigned max)
 {
 	uint16_t ready = __atomic_load_n(&r->used->idx, __ATOMIC_ACQUIRE) - r->taken;
 	bool skips = r->conf.in_order && !r->conf.receive;
-	unsigned n = 0;
+	unsigned n = 0, descs;
 	if (!ready)
 		return 0;
 	if (ready > r->conf.size) {
@@ -230,7 +276,7 @@ static unsigned take_split(struct ring *r, struct seg *out, unsigned max)
 		if (id >= r->conf.size || !r->slots[id].n)
 			r->errors++;
 		else
-			n += complete(r, id, r->used->ring[r->taken & r->mask].len, out + n);
+			n += complete(r, id, r->used->ring[r->taken & r->mask].len, out + n, &descs);
 	}
 	if (r->conf.event_idx)
 		quiet(r);
@@ -270,9 +316,9 @@ static unsigned take_packed(struct ring *r, struct seg *out, unsigned max)
 		}
 		uint16_t id = skips ? oldest(r) : r->until;
 		r->skipping = id != r->until;
-		unsigned more = complete(r, id, r->len, out + n);
-		n += more;
-		step_packed(r, more);
+		unsigned descs;
+		n += complete(r, id, r->len, out + n, &descs);
+		step_packed(r, descs);
 	}
 	return n;
 }

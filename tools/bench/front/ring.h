@@ -13,6 +13,10 @@
 #define RING_MAX  32768
 #define RING_SEGS 8          // most buffers in one frame that is sent
 #define RING_GPA  (1u << 20) // guest physical address of the region's first byte
+#define RING_NONE UINT32_MAX // offset of a descriptor that is not where a buffer begins
+
+#define VIRTIO_HEAD 12
+#define BUFFER_HEAD 52 // its place: the frame behind it begins a line, as with most drivers
 
 struct ring_desc { // split
 	uint64_t addr;
@@ -47,7 +51,7 @@ struct seg {
 
 struct ring_slot {
 	uint32_t off;
-	uint16_t n, next; // n: buffers of the frame that starts here, 0: free or not the first
+	uint16_t n, next; // n: descriptors of the frame that starts here, 0: free or not the first
 };
 
 struct ring_conf {
@@ -107,6 +111,10 @@ static inline unsigned ring_held(const struct ring *r)
 
 // One frame of n buffers; there must be room for n. Not seen by the switch before ring_publish().
 void ring_post(struct ring *r, const struct seg *segs, unsigned n);
+
+// One buffer, at `off`, by any n descriptors; their order is the array's, flags without NEXT. It is taken back as
+// one buffer.
+void ring_post_chain(struct ring *r, uint32_t off, const struct ring_desc *chain, unsigned n);
 
 // Shows the switch what was posted. True if it wants to be kicked.
 bool ring_publish(struct ring *r);
