@@ -78,10 +78,17 @@ static void count_lower(struct fdb *f, struct fdb_cell c)
 	}
 }
 
+static void answer_changed(struct fdb *f)
+{
+	atomic_fetch_add_explicit(&f->gen, 1, memory_order_release);
+}
+
 bool fdb_replace(struct fdb *f, union fdb_slot *s, struct fdb_cell old, struct fdb_cell new)
 {
 	count_raise(f, new);
 	bool done = fdb_cas(s, old, new);
+	if (done)
+		answer_changed(f);
 	count_lower(f, done ? old : new);
 	return done;
 }
@@ -90,6 +97,7 @@ bool fdb_remove(struct fdb *f, union fdb_slot *s, struct fdb_cell old)
 {
 	if (!fdb_cas(s, old, (struct fdb_cell){0}))
 		return false;
+	answer_changed(f);
 	count_lower(f, old);
 	fdb_count(&f->n_entries, -1u);
 	return true;

@@ -13,6 +13,9 @@
 // has inserted (a locked instruction, so at least one of the two sees both) and removes what loses: a
 // learned entry against a static one, else the later in probe order. All threads choose the same loser.
 //
+// Generation: raised behind every entry that goes or changes its port or kind, not behind one that comes or is seen. Who
+// loads it (acquire), then finds an entry as it remembers it, need not look again while the generation stays.
+//
 // Counts are raised before an entry appears and lowered after it is gone: at no moment too low.
 #pragma once
 
@@ -62,6 +65,8 @@ struct fdb {
 	size_t map_bytes;
 	// control thread
 	uint32_t age_hand;
+	// any thread, atomically: raised behind every change of what an entry says; read for every packet
+	alignas(64) _Atomic uint32_t gen;
 	// any thread, atomically; touched when something changes only
 	alignas(64) _Atomic uint32_t n_entries;
 	_Atomic uint32_t n_static;

@@ -1,9 +1,8 @@
-// Entries of the FDB as flows remember them: checked with every packet, so inline. The one part of fdb_priv.h that is
-// used outside the FDB. Workers.
+// Entries of the FDB as flows remember them, and the generation that spares looking at them: compared for every packet,
+// so inline. The one part of fdb_priv.h that is used outside the FDB. Workers.
 #pragma once
 
 #include <rte_branch_prediction.h>
-#include <rte_prefetch.h>
 
 #include "fdb_priv.h"
 
@@ -12,9 +11,10 @@ static inline union fdb_slot *fdb_ref_slot(const struct fdb *f, struct fdb_ref r
 	return (union fdb_slot *)f->buckets + ref.slot;
 }
 
-static inline void fdb_ref_prefetch(const struct fdb *f, struct fdb_ref ref)
+// While it stays, entries say what they said. Loaded before they are looked at.
+static inline uint32_t fdb_gen(const struct fdb *f)
 {
-	rte_prefetch0(fdb_ref_slot(f, ref));
+	return atomic_load_explicit(&f->gen, memory_order_acquire);
 }
 
 // Whether `ref` is still the entry of `key` that it was.

@@ -7,8 +7,10 @@
 #include <sys/mman.h>
 
 #include <rte_byteorder.h>
+#include <rte_common.h>
 
 #define HUGE_PAGE (2ul << 20)
+#define PAGE      4096ul
 
 // Half full when the table is. A large one gets a huge page, and is rounded up to that.
 static struct flow_index *index_create(uint32_t size)
@@ -35,9 +37,35 @@ static void *reserve(size_t bytes)
 	return p == MAP_FAILED ? NULL : p;
 }
 
-static size_t flows_bytes(uint32_t n)
+// Where the parts of a table of `max` flows begin, and the end. Number 0 is nobody's.
+struct layout {
+	size_t sides, actions, recent, end;
+};
+
+static struct layout layout_of(size_t max)
 {
-	return (n + 1ul) * sizeof(struct flow); // number 0 is nobody's
+	struct layout l;
+
+	l.sides = (max + 1) * sizeof(struct flow);
+	l.actions = RTE_ALIGN(l.sides + (max + 1) * sizeof(struct flow_side), PAGE);
+	l.recent = l.actions + (max + 2) * sizeof(struct flow_action);
+	l.end = l.recent + max * sizeof(uint32_t);
+	return l;
+}
+
+// False: no such range of addresses.
+static bool flows_reserve(struct flow_table *t)
+{
+	struct layout l = layout_of(t->max);
+	char *at = reserve(l.end);
+
+	if (at == NULL)
+		return false;
+	t->flows = (void *)at;
+	t->sides = (void *)(at + l.sides);
+	t->actions = (void *)(at + l.actions);
+	t->recent = (void *)(at + l.recent);
+	return true;
 }
 
 struct flow_table *flow_create(uint32_t max, uint32_t seed)
@@ -52,7 +80,7 @@ struct flow_table *flow_create(uint32_t max, uint32_t seed)
 		t->max *= 4;
 	t->seed = ((uint64_t)seed + 0x9e3779b97f4a7c15) * 0xbf58476d1ce4e5b9 | 1;
 	// A kernel that does not overcommit counts what is only reserved: such a host has smaller tables.
-	while ((t->flows = reserve(flows_bytes(t->max))) == NULL && t->max > FLOW_FIRST)
+	while (!flows_reserve(t) && t->max > FLOW_FIRST)
 		t->max /= 4;
 	t->index = index_create(FLOW_FIRST);
 	if (t->flows != NULL && t->index != NULL)
@@ -66,7 +94,7 @@ void flow_destroy(struct flow_table *t)
 	if (t == NULL)
 		return;
 	if (t->flows != NULL)
-		munmap(t->flows, flows_bytes(t->max));
+		munmap(t->flows, layout_of(t->max).end);
 	free(t->index);
 	free(t->old);
 	free(t->given);
@@ -82,6 +110,11 @@ uint32_t flow_size(const struct flow_table *t)
 uint32_t flow_count(const struct flow_table *t)
 {
 	return atomic_load(&t->n);
+}
+
+uint32_t flow_actions(const struct flow_table *t)
+{
+	return atomic_load(&t->n_actions);
 }
 
 bool flow_grow_due(const struct flow_table *t)
@@ -103,8 +136,8 @@ int flow_grow(struct flow_table *t)
 	if (x == NULL)
 		return -ENOMEM;
 	// The whole of it: a huge page that lies in this size and the next would stay small for ever.
-	if (flows_bytes(size) >= HUGE_PAGE)
-		madvise(t->flows, flows_bytes(t->max), MADV_HUGEPAGE);
+	if (layout_of(size).end >= HUGE_PAGE)
+		madvise(t->flows, layout_of(t->max).end, MADV_HUGEPAGE);
 	atomic_store(&t->size, size);
 	atomic_store(&t->given, x);
 	return 0;
@@ -123,7 +156,7 @@ void flow_stats(const struct flow_table *t, struct flow_stats *out)
 		((uint64_t *)out)[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
 }
 
-static void key_view(const struct flow *flow, struct flow_view *v)
+static void key_view(const struct flow *flow, uint64_t tail, struct flow_view *v)
 {
 	const uint8_t *k = (const uint8_t *)flow->key, *f = (const uint8_t *)&flow->key[2];
 	size_t n = f[3] == 6 ? 16 : 4;
@@ -142,7 +175,7 @@ static void key_view(const struct flow *flow, struct flow_view *v)
 	v->sport = rte_be_to_cpu_16(v->sport);
 	v->dport = rte_be_to_cpu_16(v->dport);
 	memcpy(ip, &flow->key[3], 24);
-	memcpy(ip + 24, &flow->key_tail, 8);
+	memcpy(ip + 24, &tail, 8);
 	memcpy(v->ip_src, ip, n);
 	memcpy(v->ip_dst, ip + n, n);
 }
@@ -150,23 +183,26 @@ static void key_view(const struct flow *flow, struct flow_view *v)
 // False when the flow was changed meanwhile, or there is none.
 static bool flow_read(const struct flow_table *t, uint32_t number, struct flow_view *v)
 {
-	const struct flow *at = &t->flows[number];
-	uint32_t gen = atomic_load_explicit(&at->gen, memory_order_acquire);
+	const struct flow_side *beside = &t->sides[number];
+	uint32_t gen = atomic_load_explicit(&beside->gen, memory_order_acquire);
+	struct flow f = t->flows[number];
 
-	if (gen & 1 || at->used_s == 0)
+	// A new one has no action for a moment.
+	if (gen & 1 || f.used_s == 0 || f.action == 0)
 		return false;
-	struct flow f = *at;
+	struct flow_side s = *beside;
+	struct flow_action a = t->actions[f.action];
 
 	atomic_thread_fence(memory_order_acquire);
-	if (atomic_load_explicit(&at->gen, memory_order_relaxed) != gen)
+	if (atomic_load_explicit(&beside->gen, memory_order_relaxed) != gen)
 		return false;
 	memset(v, 0, sizeof(*v));
-	key_view(&f, v);
-	v->again = f.again != 0;
-	v->vid = f.vid;
-	v->plan = f.plan;
-	v->packets = f.packets_sum + f.packets;
-	v->bytes = f.bytes_sum + f.bytes;
+	key_view(&f, s.key_tail, v);
+	v->again = a.again != 0;
+	v->vid = a.vid;
+	v->plan = a.plan;
+	v->packets = s.packets_sum + f.packets;
+	v->bytes = s.bytes_sum + f.bytes;
 	return true;
 }
 

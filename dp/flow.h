@@ -1,9 +1,10 @@
 // Compiled flows: what the walk decided for packets that look alike, kept per receive queue.
 //
 // A table belongs to its receive queue; the queue's worker is its only writer and the table moves with the queue.
-// A packet that matches costs one line of the index and one line of the flow; the plan that it carries out is the one
-// the walk made. Nothing flushes a table: a flow remembers the versions of the snapshot's parts and the FDB entries it
-// rests on, compares one number (the snapshot's epoch) per packet, and looks closer only when that has changed.
+// A packet that matches costs one line of the index, one of the flow and one of its action: what the flow decides, which
+// is the plan that the walk made, and what that rests on, shared by all flows that have it in common. Nothing flushes a
+// table: an action remembers the versions of the snapshot's parts and the FDB entries it rests on, compares two numbers
+// (the snapshot's epoch, the FDB's generation) per packet, and looks closer only when one of them has changed.
 //
 // Kinds that no flow decides: control protocols (control.h), packets that are longer than a destination of the
 // flow takes, and from the L3 shape on fragments, IP options and headers beyond the private bytes.
@@ -18,7 +19,7 @@
 #include "walk.h"
 
 #define FLOW_FIRST    64 // flows of a new table
-#define FLOW_MAX_DEPS 10 // parts of the snapshot that one flow rests on
+#define FLOW_MAX_DEPS 10 // parts of the snapshot that one action rests on
 #define FLOW_IDLE_S   10 // unused for so long: given back
 
 struct err;
@@ -49,9 +50,10 @@ struct flow_view {
 
 // `max` flows at most (rounded down to FLOW_FIRST * 4^n). NULL without memory.
 struct flow_table *flow_create(uint32_t max, uint32_t seed);
-void flow_destroy(struct flow_table *t);         // workers have passed; accepts NULL
-uint32_t flow_size(const struct flow_table *t);  // flows it has room for
-uint32_t flow_count(const struct flow_table *t); // flows it holds; racy by a few
+void flow_destroy(struct flow_table *t);           // workers have passed; accepts NULL
+uint32_t flow_size(const struct flow_table *t);    // flows it has room for
+uint32_t flow_count(const struct flow_table *t);   // flows it holds; racy by a few
+uint32_t flow_actions(const struct flow_table *t); // decisions that these share, about
 // The worker asks for more room. Gives it; -ENOMEM or -ENOSPC (at its largest) otherwise.
 bool flow_grow_due(const struct flow_table *t);
 int flow_grow(struct flow_table *t);

@@ -1,30 +1,30 @@
-// Compiling: what the walk has decided for a packet becomes a flow, with all that the decision rests on.
+// Compiling: what the walk has decided for a packet becomes a flow and its action, with all that the decision rests on.
 //
 // Behind a packet that no flow decided. Workers.
 #include "flow_key.h"
 
 #include <rte_common.h>
 
+#include "fdb_ref.h"
 #include "worker.h"
 
-static void dep_add(struct flow *f, uint16_t port, uint32_t version)
+static void dep_add(struct flow_action *a, uint16_t port, uint32_t version)
 {
-	f->dep_port[f->n_deps] = port;
-	f->dep_version[f->n_deps++] = version;
+	a->dep_port[a->n_deps] = port;
+	a->dep_version[a->n_deps++] = version;
 }
 
 // What the plan rests on. False: this decision cannot be kept.
-static bool rests_on(const struct walk *k, struct flow *f, uint8_t *reads)
+static bool rests_on(const struct walk *k, struct flow_action *a, uint8_t *reads)
 {
 	const struct plan *plan = &k->plan;
 
 	*reads = k->in->reads_in;
-	f->n_deps = 0;
-	f->max_payload = k->in->max_payload;
-	dep_add(f, k->in->index, k->in->version);
+	a->max_payload = k->in->max_payload;
+	dep_add(a, k->in->index, k->in->version);
 	// A flood rests on those that were left out as well.
 	if (plan->flood || k->dst_key == 0) {
-		dep_add(f, NO_PORT, k->sw->version);
+		dep_add(a, NO_PORT, k->sw->version);
 		*reads |= k->sw->reads_out;
 	}
 	if (plan->flood)
@@ -32,78 +32,94 @@ static bool rests_on(const struct walk *k, struct flow *f, uint8_t *reads)
 	for (uint8_t i = 0; i < plan->n_dests; i++) {
 		const struct snap_port *dst = k->snap->ports[plan->dests[i].port];
 
-		if (f->n_deps == FLOW_MAX_DEPS)
+		if (a->n_deps == FLOW_MAX_DEPS)
 			return false;
-		dep_add(f, dst->index, dst->version);
-		f->max_payload = RTE_MIN(f->max_payload, dst->max_payload);
+		dep_add(a, dst->index, dst->version);
+		a->max_payload = RTE_MIN(a->max_payload, dst->max_payload);
 		*reads |= dst->reads_out;
 	}
 	return true;
 }
 
-static bool source_ref(const struct walk *k, const struct pkt *p, struct flow *f)
+static bool source_ref(const struct walk *k, const struct pkt *p, struct flow_action *a)
 {
-	f->src_key = k->plan.learn ? k->plan.learn_key : 0;
-	return f->src_key == 0 || fdb_lookup_ref(k->sw->fdb, f->src_key, &f->src_ref) == p->src;
+	struct fdb_ref ref;
+
+	if (!k->plan.learn)
+		return true;
+	if (fdb_lookup_ref(k->sw->fdb, k->plan.learn_key, &ref) != p->src)
+		return false;
+	a->src_key = k->plan.learn_key;
+	a->src_slot = ref.slot;
+	a->src_version = ref.version;
+	return true;
 }
 
-// `from` has what rests_on(), source_ref() and flow_compile() found out.
-static void flow_write(struct flow *f, const struct walk *k, const struct flow_key *key,
-		       const struct flow *from)
+// `a` is all 0, and so stays what the decision does not use: actions are compared by their bytes.
+static void decision_write(const struct walk *k, struct flow_action *a)
 {
-	flow_change_begin(f);
-	memcpy(f->key, key->w, sizeof(f->key));
-	f->key_tail = key->tail;
-	f->epoch = k->snap->epoch;
-	f->max_payload = from->max_payload;
-	f->src_key = from->src_key;
-	f->src_ref = from->src_ref;
-	f->dst_key = k->dst_key;
-	f->dst_ref = k->dst_ref;
-	f->news = k->news;
-	f->missed = k->missed;
-	f->vid = from->vid;
-	f->escape = from->escape;
-	f->n_deps = from->n_deps;
-	memcpy(f->dep_port, from->dep_port, sizeof(f->dep_port));
-	memcpy(f->dep_version, from->dep_version, sizeof(f->dep_version));
-	f->plan = k->plan;
-	f->plan.learn = false; // the reference to the source's entry does that
-	flow_change_end(f);
+	a->epoch = k->snap->epoch;
+	a->fdb_gen = fdb_gen(k->sw->fdb) - 1; // its first packet looks at the entries
+	if (k->dst_key != 0) {
+		a->dst_key = k->dst_key;
+		a->dst_slot = k->dst_ref.slot;
+		a->dst_version = k->dst_ref.version;
+	}
+	if (k->missed) {
+		a->missed = true;
+		a->news = k->news;
+	}
+	// To learn is not among it: the reference to the source's entry does that.
+	a->plan.flood = k->plan.flood;
+	if (k->plan.flood)
+		return;
+	a->plan.n_dests = k->plan.n_dests;
+	for (uint8_t i = 0; i < k->plan.n_dests; i++) {
+		a->plan.dests[i].port = k->plan.dests[i].port;
+		a->plan.dests[i].tagged = k->plan.dests[i].tagged;
+		a->plan.dests[i].tci = k->plan.dests[i].tci;
+	}
 }
 
-static void place_again(struct flow_table *t, const struct walk *k, const struct pkt *p,
-			enum flow_shape shape, uint32_t now_s)
+static void keep(struct flow_table *t, const struct pkt *p, enum flow_shape shape,
+		 const struct flow_action *like, uint32_t now_s)
 {
 	struct flow_key key;
 
-	key_build(p, shape_of(k->in->reads_in), &key);
+	key_build(p, shape, &key);
 	uint32_t number = flow_place(t, &key, key_hash(t, &key), now_s);
 
-	if (number != 0)
-		t->flows[number].again = shape;
+	if (number == 0)
+		return;
+	uint32_t action = action_place(t, like);
+
+	flow_change_begin(&t->sides[number]);
+	action_set(t, number, action);
+	flow_change_end(&t->sides[number]);
 }
 
 void flow_compile(struct worker *w, struct flow_table *t, const struct pkt *p)
 {
-	struct walk *k = &w->walk;
-	struct flow f;
-	struct flow_key key;
+	const struct walk *k = &w->walk;
+	struct flow_action a;
 	uint8_t reads;
 
-	if (k->plan.drop != DROP_NONE || k->per_packet || !rests_on(k, &f, &reads) || !source_ref(k, p, &f))
+	memset(&a, 0, sizeof(a));
+	if (k->plan.drop != DROP_NONE || k->per_packet || !rests_on(k, &a, &reads) || !source_ref(k, p, &a))
 		return;
-	enum flow_shape shape = shape_of(reads);
+	enum flow_shape first = shape_of(k->in->reads_in), shape = shape_of(reads);
 
-	f.vid = p->vid;
-	f.escape = shape == FLOW_L2 ? 0 : FLOW_ESCAPE_L3;
-	if (p->flags & f.escape)
+	a.vid = p->vid;
+	a.escape = shape == FLOW_L2 ? 0 : FLOW_ESCAPE_L3;
+	if (p->flags & a.escape)
 		return;
-	if (shape != shape_of(k->in->reads_in))
-		place_again(t, k, p, shape, w->now_s);
-	key_build(p, shape, &key);
-	uint32_t number = flow_place(t, &key, key_hash(t, &key), w->now_s);
+	if (shape != first) {
+		struct flow_action again;
 
-	if (number != 0)
-		flow_write(&t->flows[number], k, &key, &f);
+		memset(&again, 0, sizeof(again));
+		again.again = shape;
+		keep(t, p, first, &again, w->now_s);
+	}
+	decision_write(k, &a);
+	keep(t, p, shape, &a, w->now_s);
 }

@@ -1,9 +1,9 @@
 // Flow tables, the workers' side: a burst of packets, most of which are decided by flows.
 //
 // Passes over the burst, so that no line of a large table is waited for and no packet overtakes another: keys are built
-// and their lines of the index fetched; flows are looked for there and fetched; what these rest on in the FDB is fetched;
-// then the packets are handled in order. What the early passes note is a guess, as the packets before may change the
-// table: the last one compares.
+// and their lines of the index fetched; flows are looked for there and fetched; then their actions; then the packets are
+// handled in order. What the early passes note is a guess, as the packets before may change the table: the last one
+// compares. The FDB is looked at when its generation has changed, and once a second for the age of the source.
 #include "flow_priv.h"
 
 #include <immintrin.h>
@@ -17,48 +17,68 @@
 
 // Using
 
-static void counters_fold(struct flow *f)
+static __attribute__((noinline)) void counters_fold(struct flow_table *t, uint32_t number)
 {
-	f->packets_sum += f->packets;
-	f->bytes_sum += f->bytes;
+	struct flow *f = &t->flows[number];
+	struct flow_side *s = &t->sides[number];
+
+	flow_change_begin(s);
+	s->packets_sum += f->packets;
+	s->bytes_sum += f->bytes;
 	f->packets = f->bytes = 0;
+	flow_change_end(s);
 }
 
-static bool deps_hold(const struct snap *s, uint16_t sw, const struct flow *f)
+static bool deps_hold(const struct snap *s, uint16_t sw, const struct flow_action *a)
 {
-	for (uint8_t i = 0; i < f->n_deps; i++) {
-		uint16_t port = f->dep_port[i];
+	for (uint8_t i = 0; i < a->n_deps; i++) {
+		uint16_t port = a->dep_port[i];
 
-		if (port == NO_PORT ? s->switches[sw]->version != f->dep_version[i]
+		if (port == NO_PORT ? s->switches[sw]->version != a->dep_version[i]
 				    : port >= s->n_ports || s->ports[port] == NULL ||
-					  s->ports[port]->version != f->dep_version[i])
+					  s->ports[port]->version != a->dep_version[i])
 			return false;
 	}
 	return true;
 }
 
-static __attribute__((noinline)) bool flow_recheck(const struct walk *k, struct flow_table *t, struct flow *f)
+static bool refs_hold(struct fdb *fdb, const struct flow_action *a, uint32_t now_s)
 {
-	t->stats.rechecked++;
-	if (!deps_hold(k->snap, k->in->sw, f))
+	struct fdb_ref src = {a->src_slot, a->src_version}, dst = {a->dst_slot, a->dst_version};
+
+	return (a->src_key == 0 || fdb_ref_seen(fdb, a->src_key, src, now_s)) &&
+	       (a->dst_key == 0 || fdb_ref_holds(fdb, a->dst_key, dst));
+}
+
+static __attribute__((noinline)) bool look_closer(const struct worker *w, struct flow_table *t,
+						  struct flow_action *a)
+{
+	const struct walk *k = &w->walk;
+	uint32_t gen = fdb_gen(k->sw->fdb); // before the entries are looked at
+
+	if (a->epoch != (uint32_t)k->snap->epoch) {
+		t->stats.rechecked++;
+		if (!deps_hold(k->snap, k->in->sw, a))
+			return false;
+		a->epoch = k->snap->epoch;
+	}
+	if (!refs_hold(k->sw->fdb, a, w->now_s))
 		return false;
-	f->epoch = k->snap->epoch;
+	a->fdb_gen = gen;
+	a->seen_s = w->now_s;
 	return true;
 }
 
-// Whether the flow still says what the walk would.
-static inline bool flow_holds(const struct worker *w, struct flow_table *t, struct flow *f)
+// Whether it still says what the walk would.
+static inline bool action_holds(const struct worker *w, struct flow_table *t, struct flow_action *a)
 {
 	const struct walk *k = &w->walk;
-	struct fdb *fdb = k->sw->fdb;
+	uint32_t changed = (a->epoch ^ (uint32_t)k->snap->epoch) | (a->fdb_gen ^ fdb_gen(k->sw->fdb)) |
+			   (a->seen_s ^ w->now_s);
 
-	if (unlikely(f->epoch != (uint32_t)k->snap->epoch) && !flow_recheck(k, t, f))
+	if (unlikely(changed != 0) && !look_closer(w, t, a))
 		return false;
-	if (f->src_key != 0 && unlikely(!fdb_ref_seen(fdb, f->src_key, f->src_ref, w->now_s)))
-		return false;
-	if (f->dst_key != 0 && unlikely(!fdb_ref_holds(fdb, f->dst_key, f->dst_ref)))
-		return false;
-	return likely(!f->missed) || f->news == fdb_news(fdb);
+	return likely(!a->missed) || a->news == fdb_news(k->sw->fdb);
 }
 
 static void walk_and_keep(struct worker *w, struct flow_table *t, struct pkt *p)
@@ -67,26 +87,28 @@ static void walk_and_keep(struct worker *w, struct flow_table *t, struct pkt *p)
 	flow_compile(w, t, p);
 }
 
-static inline bool flow_takes(const struct flow *f, const struct pkt *p)
+static inline bool action_takes(const struct flow_action *a, const struct pkt *p)
 {
 	// Without tags, or with some in a short frame, the first bound will do.
-	bool fits = likely(p->len - 14 <= f->max_payload) || pkt_payload(p) <= f->max_payload;
+	bool fits = likely(p->len - 14 <= a->max_payload) || pkt_payload(p) <= a->max_payload;
 
-	return likely(!(p->flags & f->escape) && fits);
+	return likely(!(p->flags & a->escape) && fits);
 }
 
-static inline void flow_run(struct worker *w, struct flow_table *t, struct flow *f, struct pkt *pkts,
-			    uint16_t n)
+static inline void flow_run(struct worker *w, struct flow_table *t, uint32_t number,
+			    const struct flow_action *a, struct pkt *pkts, uint16_t n)
 {
+	struct flow *f = &t->flows[number];
+
 	t->stats.hits += n;
 	f->packets += n;
 	for (uint16_t i = 0; i < n; i++) {
 		f->bytes += pkts[i].len;
-		pkts[i].vid = f->vid;
+		pkts[i].vid = a->vid;
 	}
 	if (unlikely(f->bytes >> 31))
-		counters_fold(f);
-	worker_run_all(w, pkts, n, &f->plan);
+		counters_fold(t, number);
+	worker_run_all(w, pkts, n, &a->plan);
 }
 
 // The burst
@@ -151,55 +173,54 @@ static void guess_all(const struct flow_table *t, struct burst *b, uint16_t n)
 	for (uint16_t i = 0; i < n; i++) {
 		if (b->way[i] != WAY_FLOW)
 			continue;
-		const struct flow *f = &t->flows[b->guess[i] = guess(t, b->hash[i])];
-
-		rte_prefetch0(f);
-		rte_prefetch0(&f->used_s);
+		b->guess[i] = guess(t, b->hash[i]);
+		rte_prefetch0(&t->flows[b->guess[i]]);
+		if (unlikely(key_is_ipv6(&b->key[i])))
+			rte_prefetch0(&t->sides[b->guess[i]]);
 	}
 }
 
-static void refs_prefetch(const struct fdb *fdb, const struct flow_table *t, const struct burst *b,
-			  uint16_t n)
+static void actions_prefetch(const struct flow_table *t, const struct burst *b, uint16_t n)
 {
-	for (uint16_t i = 0; i < n; i++) {
-		if (b->way[i] != WAY_FLOW)
-			continue;
-		const struct flow *f = &t->flows[b->guess[i]];
-
-		fdb_ref_prefetch(fdb, f->src_ref);
-		fdb_ref_prefetch(fdb, f->dst_ref);
-	}
+	for (uint16_t i = 0; i < n; i++)
+		if (b->way[i] == WAY_FLOW)
+			rte_prefetch0(&t->actions[t->flows[b->guess[i]].action]);
 }
 
 // The guess if it has come true: the flow is there, with this key.
 static inline uint32_t look_up(const struct flow_table *t, const struct burst *b, uint16_t i)
 {
-	const struct flow *f = &t->flows[b->guess[i]];
+	uint32_t number = b->guess[i];
 
-	if (likely(key_equal(f, &b->key[i]) && f->used_s != 0))
-		return b->guess[i];
+	if (likely(key_equal(t, number, &b->key[i]) && t->flows[number].used_s != 0))
+		return number;
 	return flow_find(t, b->hash[i], &b->key[i]);
 }
 
-static uint32_t look_again(struct flow_table *t, const struct pkt *p, uint32_t number)
+static uint32_t look_again(struct flow_table *t, const struct pkt *p, enum flow_shape shape)
 {
 	struct flow_key key;
 
 	if (p->flags & FLOW_ESCAPE_L3)
 		return 0;
-	key_build(p, t->flows[number].again, &key);
+	key_build(p, shape, &key);
 	return flow_find(t, key_hash(t, &key), &key);
 }
 
 // How many packets from i on have the key of that one, which the flow decides by itself, and are taken by it.
-static inline uint16_t run_of(const struct burst *b, const struct flow *f, const struct pkt *pkts, uint16_t i,
-			      uint16_t n)
+static inline uint16_t run_of(const struct burst *b, const struct flow_action *a, const struct pkt *pkts,
+			      uint16_t i, uint16_t n)
 {
 	uint16_t end = i + 1;
 
-	while (end < n && b->way[end] == WAY_SAME && flow_takes(f, &pkts[end]))
+	while (end < n && b->way[end] == WAY_SAME && action_takes(a, &pkts[end]))
 		end++;
 	return end - i;
+}
+
+static inline struct flow_action *action_of(const struct flow_table *t, uint32_t number)
+{
+	return &t->actions[t->flows[number].action];
 }
 
 // Returns how many packets from i on are handled, at least one.
@@ -208,32 +229,33 @@ static inline uint16_t handle(struct worker *w, struct flow_table *t, const stru
 {
 	struct pkt *p = &pkts[i];
 	uint32_t number = look_up(t, b, i);
-	bool again = number != 0 && unlikely(t->flows[number].again != 0);
+	struct flow_action *a = action_of(t, number);
+	bool again = unlikely(a->again != 0);
 
-	if (again)
-		number = look_again(t, p, number);
+	if (again) {
+		number = look_again(t, p, a->again);
+		a = action_of(t, number);
+	}
 	if (unlikely(number == 0)) {
 		t->stats.misses++;
 		walk_and_keep(w, t, p);
 		return 1;
 	}
-	struct flow *f = &t->flows[number];
-
-	if (unlikely(!flow_takes(f, p))) {
+	if (unlikely(!action_takes(a, p))) {
 		worker_walk(w, p);
 		return 1;
 	}
-	if (unlikely(!flow_holds(w, t, f))) {
+	if (unlikely(!action_holds(w, t, a))) {
 		t->stats.rewalked++;
 		walk_and_keep(w, t, p);
 		return 1;
 	}
-	if (unlikely(f->used_s != w->now_s))
-		f->used_s = w->now_s;
+	if (unlikely(t->flows[number].used_s != w->now_s))
+		t->flows[number].used_s = w->now_s;
 	// What follows and is the same goes the same way, all at once.
-	uint16_t n_run = again ? 1 : run_of(b, f, pkts, i, n);
+	uint16_t n_run = again ? 1 : run_of(b, a, pkts, i, n);
 
-	flow_run(w, t, f, p, n_run);
+	flow_run(w, t, number, a, p, n_run);
 	return n_run;
 }
 
@@ -247,7 +269,7 @@ void flow_burst(struct worker *w, struct rxq *q, struct pkt *pkts, const uint8_t
 	for (uint16_t i = 0; i < n; i++)
 		b.way[i] = drops[i] != DROP_NONE ? WAY_NONE : way_of(w, t, &b, &pkts[i], i, shape);
 	guess_all(t, &b, n);
-	refs_prefetch(w->walk.sw->fdb, t, &b, n);
+	actions_prefetch(t, &b, n);
 	for (uint16_t i = 0; i < n;) {
 		if (likely(b.way[i] >= WAY_FLOW)) {
 			i += handle(w, t, &b, pkts, i, n);

@@ -16,7 +16,7 @@ static uint32_t index_find(const struct flow_table *t, struct flow_index *x, uin
 		for (uint32_t m = bucket_matches(b, hash); m != 0; m &= m - 1) {
 			uint32_t number = b->number[__builtin_ctz(m)];
 
-			if (number != 0 && likely(key_equal(&t->flows[number], k)))
+			if (number != 0 && likely(key_equal(t, number, k)))
 				return number;
 		}
 	}
@@ -64,14 +64,15 @@ static bool index_remove(struct flow_index *x, uint32_t hash, uint32_t number)
 
 static void flow_remove(struct flow_table *t, uint32_t number)
 {
-	struct flow *f = &t->flows[number];
+	struct flow_side *s = &t->sides[number];
 
-	if (!index_remove(t->index, f->hash, number) && t->old != NULL)
-		index_remove(t->old, f->hash, number);
-	flow_change_begin(f);
-	f->used_s = 0;
-	f->hash = t->free;
-	flow_change_end(f);
+	if (!index_remove(t->index, s->hash, number) && t->old != NULL)
+		index_remove(t->old, s->hash, number);
+	flow_change_begin(s);
+	t->flows[number].used_s = 0;
+	action_set(t, number, 0);
+	s->hash = t->free;
+	flow_change_end(s);
 	t->free = number;
 	atomic_store_explicit(&t->n, t->n - 1, memory_order_relaxed);
 }
@@ -97,7 +98,7 @@ static uint32_t number_take(struct flow_table *t)
 	uint32_t number = t->free;
 
 	if (number != 0) {
-		t->free = t->flows[number].hash;
+		t->free = t->sides[number].hash;
 		return number;
 	}
 	if (t->n_used >= atomic_load_explicit(&t->size, memory_order_acquire))
@@ -133,15 +134,16 @@ uint32_t flow_place(struct flow_table *t, const struct flow_key *key, uint32_t h
 		return 0;
 	}
 	struct flow *f = &t->flows[number];
+	struct flow_side *s = &t->sides[number];
 
-	flow_change_begin(f);
+	flow_change_begin(s);
 	memcpy(f->key, key->w, sizeof(f->key));
-	f->key_tail = key->tail;
-	f->packets = f->bytes = f->again = 0;
-	f->packets_sum = f->bytes_sum = 0;
-	f->hash = hash;
+	s->key_tail = key->tail;
+	f->packets = f->bytes = 0;
+	s->packets_sum = s->bytes_sum = 0;
+	s->hash = hash;
 	f->used_s = now_s;
-	flow_change_end(f);
+	flow_change_end(s);
 	index_enter(t, t->index, hash, number);
 	atomic_store_explicit(&t->n, t->n + 1, memory_order_relaxed);
 	t->stats.inserted++;

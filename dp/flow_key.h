@@ -84,16 +84,16 @@ static inline uint32_t key_hash(const struct flow_table *t, const struct flow_ke
 	return h ^ h >> 32;
 }
 
-static inline bool key_equal(const struct flow *f, const struct flow_key *k)
+static inline bool key_equal(const struct flow_table *t, uint32_t number, const struct flow_key *k)
 {
-	const uint64_t *a = f->key;
+	const uint64_t *a = t->flows[number].key;
 	__m256i x =
 	    _mm256_xor_si256(_mm256_loadu_si256((const void *)a), _mm256_loadu_si256((const void *)k->w));
 	__m128i y =
 	    _mm_xor_si128(_mm_loadu_si128((const void *)(a + 4)), _mm_loadu_si128((const void *)(k->w + 4)));
 
 	return (_mm256_testz_si256(x, x) & _mm_testz_si128(y, y)) &&
-	       (likely(!key_is_ipv6(k)) || f->key_tail == k->tail);
+	       (likely(!key_is_ipv6(k)) || t->sides[number].key_tail == k->tail);
 }
 
 // Of two keys of one shape. By words: wider loads would wait for the stores just made.

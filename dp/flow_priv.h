@@ -1,9 +1,14 @@
 // Inside a flow table: flow*.c only.
 //
 // index: buckets of eight {hash, number} pairs, one cache line, two buckets per hash. Numbers begin with 1.
-// flows: what a hit touches stands in two cache lines, its key and its plan; a key with IPv6 addresses ends in the third.
+// flows: key, number of the action and counters in one line, which is all that a hit touches of a flow. What is needed
+// rarely stands beside it (flow_side); a key with IPv6 addresses ends there.
+// actions: what flows decide and what that rests on, once for all flows that have it in common. Whether it still holds is
+// found out once per action. An action does not change but for its stamps: a flow that decides anew gets another one.
+// `recent` finds the action that is like the one just made, by hash and without a promise: a second one alike costs
+// memory and nothing else.
 //
-// A reader on the control thread copies a flow between two equal, even reads of `gen` (a sequence lock).
+// A reader on the control thread copies a flow and its action between two equal, even reads of `gen` (a sequence lock).
 #pragma once
 
 #include <stdalign.h>
@@ -38,31 +43,46 @@ struct flow_key {
 
 struct flow {
 	alignas(64) uint64_t key[KEY_WORDS];
-	uint32_t epoch;          // of the last check
-	uint32_t again;          // shape to look up once more, 0 = the flow decides
+	uint32_t action;
+	uint32_t used_s;         // 0 = not in use
 	uint32_t packets, bytes; // since they were last added to the sums
-	// second line
-	uint32_t used_s; // 0 = not in use
+};
+static_assert(sizeof(struct flow) == 64, "one line");
+
+struct flow_side {
+	uint64_t key_tail;
+	uint64_t packets_sum, bytes_sum;
+	uint32_t hash;
+	_Atomic uint32_t gen; // odd = being changed
+};
+
+struct flow_action {
+	alignas(64) uint32_t epoch; // of the last check; of a free one: the next free one
+	uint32_t fdb_gen;           // with which the references were last found valid
+	uint32_t seen_s;            // when the source's entry was last told so
+	uint32_t n_flows;           // 0 = free
+	// What is compared, to the end. Fields without a meaning are 0.
 	uint32_t max_payload;
-	uint64_t src_key, dst_key; // of the FDB, 0 = none
-	struct fdb_ref src_ref, dst_ref;
 	uint32_t news; // of the FDB, for plans that rest on an unknown address
 	uint16_t vid;
-	uint8_t escape; // packet flags that this flow does not decide
-	bool missed;
+	uint8_t escape; // packet flags that this does not decide
+	uint8_t again;  // shape to look up once more, 0 = the plan decides
+	uint8_t missed;
+	uint8_t n_deps;
+	uint16_t src_version, dst_version;
 	struct plan plan;
 	// behind the first destination
-	uint64_t key_tail;
-	_Atomic uint32_t gen; // odd = being changed
-	uint32_t hash;
-	uint64_t packets_sum, bytes_sum;
-	uint8_t n_deps;
-	uint16_t dep_port[FLOW_MAX_DEPS]; // NO_PORT = the switch
+	uint64_t src_key, dst_key; // of the FDB, 0 = none
+	uint32_t src_slot, dst_slot;
 	uint32_t dep_version[FLOW_MAX_DEPS];
+	uint16_t dep_port[FLOW_MAX_DEPS]; // NO_PORT = the switch
 };
+static_assert(sizeof(struct flow_action) == 192, "three lines");
+static_assert(offsetof(struct flow_action, dep_version) == 128,
+	      "the references to the FDB stand in the second");
 static_assert(FLOW_ESCAPE_L3 <= UINT8_MAX, "fits escape");
-static_assert(offsetof(struct flow, used_s) == 64, "the key has a line of its own");
-static_assert(offsetof(struct flow, plan.dests[1]) <= 128, "a hit with one destination touches two lines");
+static_assert(offsetof(struct flow_action, plan.dests[1]) <= 64,
+	      "a hit with one destination touches one line");
 
 struct flow_table {
 	// worker
@@ -71,13 +91,20 @@ struct flow_table {
 	uint32_t old_at;        // its next bucket
 	uint32_t n_used;        // numbers ever used
 	_Atomic uint32_t n;     // flows held
-	uint32_t free;          // list of free numbers, through flow->hash; 0 = none
+	uint32_t free;          // list of free numbers, through side->hash; 0 = none
 	uint32_t hand;          // of the sweep
+	uint32_t n_acted;       // numbers of actions ever used
+	uint32_t free_action;   // list, through action->epoch
+	_Atomic uint32_t n_actions;
 	uint64_t seed;
 	struct control_bucket control;
 	struct flow_stats stats;
 	// const after creation
 	struct flow *flows; // addresses of max; 1..n_used in use, 0 never is
+	struct flow_side *sides;
+	struct flow_action
+	    *actions;     // 0 is nobody's, and one more than flows for a flow that goes over to another
+	uint32_t *recent; // numbers of actions, or 0
 	uint32_t max;
 	// handed over
 	alignas(64) _Atomic uint32_t size;  // writer: control, before the index
@@ -96,14 +123,19 @@ void flow_index_move(struct flow_table *t);
 // Keeps what w->walk has decided for `p`, if it can be kept.
 void flow_compile(struct worker *w, struct flow_table *t, const struct pkt *p);
 
+// Gives a flow this action, within a change; the one it had goes with its last flow. 0 = none.
+void action_set(struct flow_table *t, uint32_t number, uint32_t action);
+// The number of an action with the contents of `like`, which is of no flow yet if there was none: to be set at once.
+uint32_t action_place(struct flow_table *t, const struct flow_action *like);
+
 // The reader on the control thread leaves a flow alone between these two.
-static inline void flow_change_begin(struct flow *f)
+static inline void flow_change_begin(struct flow_side *s)
 {
-	atomic_store_explicit(&f->gen, f->gen + 1, memory_order_relaxed);
+	atomic_store_explicit(&s->gen, s->gen + 1, memory_order_relaxed);
 	atomic_thread_fence(memory_order_release);
 }
 
-static inline void flow_change_end(struct flow *f)
+static inline void flow_change_end(struct flow_side *s)
 {
-	atomic_store_explicit(&f->gen, f->gen + 1, memory_order_release);
+	atomic_store_explicit(&s->gen, s->gen + 1, memory_order_release);
 }

@@ -39,9 +39,10 @@ static const struct column stats_columns[] = {
     {"queue", "receive queue", NULL},
     {"flows", "flows that the table holds", NULL},
     {"room", "flows it has room for", NULL},
+    {"actions", "different decisions that these flows share", NULL},
     {"hits", "packets decided by a flow", "packets"},
     {"misses", "packets without a flow", "packets"},
-    {"rechecked", "looked at again as the configuration changed", "packets"},
+    {"rechecked", "decisions looked at again as the configuration changed", NULL},
     {"rewalked", "decided anew as something had changed", "packets"},
     {"expired", "given back unused", NULL},
     {"evicted", "given back to make room", NULL},
@@ -188,12 +189,13 @@ static void stats_row(struct request *rq, const struct port *p, uint16_t queue)
 	struct flow_stats n;
 
 	flow_stats(t, &n);
-	rq_row(rq, json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "port", p->conf.name,
-			     "queue", queue, "flows", (json_int_t)flow_count(t), "room",
-			     (json_int_t)flow_size(t), "hits", (json_int_t)n.hits, "misses",
-			     (json_int_t)n.misses, "rechecked", (json_int_t)n.rechecked, "rewalked",
-			     (json_int_t)n.rewalked, "expired", (json_int_t)n.expired, "evicted",
-			     (json_int_t)n.evicted, "no_room", (json_int_t)n.no_room));
+	rq_row(rq,
+	       json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "port", p->conf.name,
+			 "queue", queue, "flows", (json_int_t)flow_count(t), "room", (json_int_t)flow_size(t),
+			 "actions", (json_int_t)flow_actions(t), "hits", (json_int_t)n.hits, "misses",
+			 (json_int_t)n.misses, "rechecked", (json_int_t)n.rechecked, "rewalked",
+			 (json_int_t)n.rewalked, "expired", (json_int_t)n.expired, "evicted",
+			 (json_int_t)n.evicted, "no_room", (json_int_t)n.no_room));
 }
 
 static int flow_stats_show(struct request *rq, struct err *e)

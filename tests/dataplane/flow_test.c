@@ -8,7 +8,8 @@
 #include "dp/flow.h"
 #include "dp/port.h"
 
-#define N_MACS 3000
+#define N_MACS  3000
+#define N_TYPES 20
 
 static struct flow_stats stats(const char *name)
 {
@@ -128,6 +129,42 @@ static void from_many(int n)
 	}
 }
 
+// From a to b, each type a flow of its own, all with one decision.
+static void of_many_types(const char *to)
+{
+	for (int i = 0; i < N_TYPES; i++) {
+		struct frame *f = eth(MAC_B, MAC_A);
+
+		f->bytes[12] = 0x88;
+		f->bytes[13] = 0xb5 + i;
+		inject("a", f);
+		expect_last(to);
+	}
+}
+
+START_TEST(flows_share_what_they_decide)
+{
+	const struct flow_table *t;
+
+	three_ports();
+	t = port_find("a")->rxqs[0].flows;
+	of_many_types("b");
+	ck_assert_uint_eq(flow_count(t), N_TYPES);
+	ck_assert_uint_eq(flow_actions(t), 1);
+	port("d", "sw0", NULL);
+	of_many_types("b");
+	ck_assert_uint_eq(stats("a").rechecked, 1);
+	ck_assert_uint_eq(stats("a").hits, N_TYPES);
+	inject("c", eth(MAC_ALL, MAC_B));
+	expect_last("a");
+	expect_last("b");
+	expect_last("d");
+	of_many_types("c");
+	ck_assert_uint_eq(stats("a").rewalked, N_TYPES);
+	ck_assert_uint_eq(flow_actions(t), 1);
+}
+END_TEST
+
 START_TEST(a_table_grows_and_loses_nothing)
 {
 	const struct flow_table *t;
@@ -183,6 +220,7 @@ START_TEST(unused_flows_are_given_back)
 	for (int i = 0; i < 64; i++)
 		send_ab(1);
 	ck_assert_uint_eq(flow_count(t), 1);
+	ck_assert_uint_eq(flow_actions(t), 1);
 	ck_assert_uint_eq(stats("a").expired, 20);
 }
 END_TEST
@@ -224,6 +262,7 @@ int main(void)
 	tcase_add_test(t, a_moved_address_is_followed_at_once);
 	tcase_add_test(t, an_unknown_address_is_flooded_until_it_is_known);
 	tcase_add_test(t, longer_than_a_destination_takes);
+	tcase_add_test(t, flows_share_what_they_decide);
 	tcase_add_test(t, a_table_grows_and_loses_nothing);
 	tcase_add_test(t, flows_are_listed_with_their_counters);
 	tcase_add_test(t, unused_flows_are_given_back);

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "dp/fdb_priv.h"
+#include "dp/fdb_ref.h"
 
 #define PORTS 64
 
@@ -164,6 +164,49 @@ START_TEST(version_changes_with_the_port_only)
 	fdb_learn(f, key_of(1, 0), 2, 20);
 	ck_assert_uint_ne(only_entry(f, 20).version, first);
 	ck_assert_uint_ne(only_entry(f, 20).version, second);
+	fdb_destroy(f);
+}
+END_TEST
+
+// Whether the generation has changed since the last call.
+static bool is_changed(const struct fdb *f, uint32_t *gen)
+{
+	uint32_t had = *gen;
+	*gen = fdb_gen(f);
+	return *gen != had;
+}
+
+START_TEST(generation_changes_with_every_answer_and_with_nothing_else)
+{
+	struct fdb *f = fdb_of(4);
+	uint64_t k = key_of(1, 1);
+	uint32_t gen = fdb_gen(f);
+	fdb_learn(f, k, 1, 100);
+	fdb_learn(f, k, 1, 200);
+	fdb_age(f, fdb_n_buckets(f), 201, 300);
+	ck_assert(!is_changed(f, &gen));
+	fdb_learn(f, k, 2, 201); // moved
+	ck_assert(is_changed(f, &gen));
+	fdb_add_static(f, k, 2); // replaced
+	ck_assert(is_changed(f, &gen));
+	fdb_add_static(f, key_of(2, 1), 3); // new
+	ck_assert(!is_changed(f, &gen));
+	fdb_del(f, k);
+	ck_assert(is_changed(f, &gen));
+	fdb_learn(f, k, 1, 300);
+	ck_assert(!is_changed(f, &gen));
+	fdb_age(f, fdb_n_buckets(f), 700, 300); // expired
+	ck_assert(is_changed(f, &gen));
+	fdb_flush(f, FDB_NO_PORT, -1, true);
+	ck_assert(is_changed(f, &gen));
+	for (uint32_t i = 0; i < 4; i++)
+		fdb_learn(f, key_of(10 + i, 1), 1, 700);
+	ck_assert(!is_changed(f, &gen));
+	while (fdb_learn(f, key_of(20, 1), 1, 700) == FDB_FULL) // it looks for a victim in some places only
+		ck_assert(!is_changed(f, &gen));
+	ck_assert(is_changed(f, &gen)); // evicted
+	fdb_forget(f, (const uint8_t[6]){2, 0, 0, 0, 0, 20});
+	ck_assert(is_changed(f, &gen));
 	fdb_destroy(f);
 }
 END_TEST
@@ -487,6 +530,7 @@ int main(void)
 	tcase_add_test(one, moves_are_limited_and_forgiven);
 	tcase_add_test(one, ageing_forgives_moves_before_the_window_comes_round);
 	tcase_add_test(one, version_changes_with_the_port_only);
+	tcase_add_test(one, generation_changes_with_every_answer_and_with_nothing_else);
 	tcase_add_test(one, static_entries_stay);
 	tcase_add_test(one, flush_matches_port_and_fid);
 	tcase_add_test(one, ages_in_slices);
