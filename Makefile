@@ -34,6 +34,7 @@ DPTEST   := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/dataplane/*_test.c))
 DPHARN   := $(patsubst %.c,$(BUILD)/%.o,$(filter-out %_test.c,$(wildcard tests/dataplane/*.c)))
 FRONTOBJ := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/bench/front/*.c))
 BUDGET   := $(BUILD)/tools/bench/budget/budget $(BUILD)/tools/bench/budget/l4
+BUDGETRIG := $(BUILD)/tools/bench/budget/rig.o $(BUILD)/tools/bench/budget/guest.o
 FUZZERS  := $(patsubst tests/fuzz/%_fuzz.c,$(BUILD)/tests/fuzz/%_fuzz,$(wildcard tests/fuzz/*_fuzz.c))
 
 all: $(BUILD)/evswitchd $(BUILD)/evsctl
@@ -60,7 +61,7 @@ $(UNIT): $(BUILD)/%: $(BUILD)/%.o $(UNITRIG) $(CTLLIB) $(BUILD)/libevs.a
 $(DPTEST): $(BUILD)/%: $(BUILD)/%.o $(DPHARN) $(BUILD)/libevs.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(EVLINK) $^ $(LIBS) $(shell pkg-config --libs check) -o $@
-$(BUDGET): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tools/bench/budget/rig.o $(BUILD)/libevs.a
+$(BUDGET): $(BUILD)/%: $(BUILD)/%.o $(BUDGETRIG) $(BUILD)/libevs.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(EVLINK) $^ $(LIBS) -o $@
 $(FUZZERS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libevs.a
@@ -111,6 +112,6 @@ install: all man
 clean:
 	rm -rf build
 
--include $(OBJ:.o=.d) $(CTLOBJ:.o=.d) $(FRONTOBJ:.o=.d) $(UNIT:=.d) $(UNITRIG:.o=.d) $(DPTEST:=.d) $(DPHARN:.o=.d) $(BUDGET:=.d) $(BUILD)/tools/bench/budget/rig.d $(FUZZERS:=.d)
+-include $(OBJ:.o=.d) $(CTLOBJ:.o=.d) $(FRONTOBJ:.o=.d) $(UNIT:=.d) $(UNITRIG:.o=.d) $(DPTEST:=.d) $(DPHARN:.o=.d) $(BUDGET:=.d) $(BUDGETRIG:.o=.d) $(FUZZERS:=.d)
 .PHONY: all man run setup setup-test test test-programs front bench bench-budget budget-program fuzz fuzz-programs lint fmt install clean
 .SECONDARY:

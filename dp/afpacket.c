@@ -24,6 +24,7 @@
 #include "ctrl/api/link.h"
 #include "ctrl/api/timer.h"
 #include "ethdev.h"
+#include "offload.h"
 
 #define RING_BYTES      (2u << 20) // one ring, unless that makes too few slots
 #define MIN_FRAMES      256u
@@ -222,7 +223,7 @@ static int socket_open(struct iface *a, const struct options *o, struct err *e)
 	if (a->sock.fd < 0)
 		return refuse(a, "open a packet socket", e);
 	rc = option_set(a, PACKET_VERSION, TPACKET_V2, "use mapped rings", e);
-	if (!rc) // where a sender left its checksum open
+	if (!rc) // where a sender left its checksum open, and the other way round
 		rc = option_set(a, PACKET_VNET_HDR, 1, "learn of open checksums", e);
 	if (!rc) // what cannot be sent must not block the ring
 		rc = option_set(a, PACKET_LOSS, 1, "skip bad frames", e);
@@ -445,6 +446,8 @@ static void afpacket_start(struct port *p)
 {
 	struct iface *a = p->drv;
 
+	// Segments are made before: a slot holds a frame of the MTU.
+	atomic_store(&p->live.offloads, OFFLOAD_CSUM);
 	a->watch = link_watch_start(a->ifname, link_changed, a);
 	if (!a->watch)
 		port_state_set(p, PORT_FAILED, "out of memory; delete and add the port to try again");

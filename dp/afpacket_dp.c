@@ -1,8 +1,8 @@
 // Bursts of a packet socket: frames are lent out of the receive ring, and copied into the transmit ring.
 //
 // A slot of the receive ring is ours until rx_done: the kernel has copied the frame into it and nobody else
-// writes there, so a checksum that the sender left open is completed and a tag that the kernel took out is put back in
-// place. Transmitting is one system call per burst that never waits. Workers.
+// writes there, so a tag that the kernel took out is put back in place. What the sender left open (checksum, segments)
+// stays so in both directions. Transmitting is one system call per burst that never waits. Workers.
 #include "afpacket.h"
 
 #include <string.h>
@@ -11,7 +11,6 @@
 #include <rte_branch_prediction.h>
 #include <rte_byteorder.h>
 #include <rte_ether.h>
-#include <rte_ip.h>
 
 #include "worker.h"
 
@@ -33,20 +32,6 @@ static void status_set(struct tpacket2_hdr *h, uint32_t status)
 	__atomic_store_n(&h->tp_status, status, __ATOMIC_RELEASE);
 }
 
-// The field holds the sum of the pseudo header already.
-static void complete_checksum(uint8_t *frame, uint32_t len, const struct virtio_net_hdr *v)
-{
-	uint32_t at = v->csum_start + v->csum_offset;
-
-	if (v->csum_start >= len || at + sizeof(uint16_t) > len)
-		return;
-	uint16_t sum = ~rte_raw_cksum(frame + v->csum_start, len - v->csum_start);
-
-	if (sum == 0)
-		sum = 0xffff; // in UDP, 0 would mean: none
-	memcpy(frame + at, &sum, sizeof(sum));
-}
-
 // Over the virtio header, which has been read: there is always room.
 static uint8_t *insert_tag(uint8_t *frame, const struct tpacket2_hdr *h, uint32_t status)
 {
@@ -58,18 +43,18 @@ static uint8_t *insert_tag(uint8_t *frame, const struct tpacket2_hdr *h, uint32_
 	return frame - TAG_BYTES;
 }
 
-static struct iovec frame_of(struct tpacket2_hdr *h, uint32_t status)
+// The frame, and in `v` what its sender asks.
+static struct iovec frame_of(struct tpacket2_hdr *h, uint32_t status, struct virtio_net_hdr_v1 *v)
 {
 	uint8_t *frame = (uint8_t *)h + h->tp_mac;
 	uint32_t len = h->tp_snaplen;
-	struct virtio_net_hdr v;
 
-	memcpy(&v, frame - sizeof(v), sizeof(v));
-	if (v.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM)
-		complete_checksum(frame, len, &v);
+	memset(v, 0, sizeof(*v));
+	memcpy(v, frame - sizeof(struct virtio_net_hdr), sizeof(struct virtio_net_hdr));
 	if (status & TP_STATUS_VLAN_VALID && len >= 2 * RTE_ETHER_ADDR_LEN) {
 		frame = insert_tag(frame, h, status);
 		len += TAG_BYTES;
+		v->csum_start += TAG_BYTES;
 	}
 	return (struct iovec){frame, len};
 }
@@ -106,10 +91,11 @@ uint16_t afpacket_rx(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t
 			drop_cut(w, q, h->tp_len);
 			continue;
 		}
-		struct iovec frame = frame_of(h, status);
+		struct virtio_net_hdr_v1 vnet;
+		struct iovec frame = frame_of(h, status, &vnet);
 
 		pkt_init_borrowed(&pkts[got], &frame, 1, &a->rest[got], q->port_index);
-		got++;
+		pkts[got++].vnet = vnet;
 	}
 	if (got == 0)
 		give_back(a); // rx_done will not be called
@@ -144,7 +130,7 @@ static bool fill_slot(struct worker *w, struct afpacket *a, struct tpacket2_hdr 
 		n_iov = pkt_iov(p, iov, MAX_IOV);
 	if (n_iov == 0)
 		return false;
-	memset(to, 0, sizeof(struct virtio_net_hdr));
+	memcpy(to, &p->vnet, sizeof(struct virtio_net_hdr));
 	to += sizeof(struct virtio_net_hdr);
 	for (uint16_t i = 0; i < n_iov; i++) {
 		memcpy(to, iov[i].iov_base, iov[i].iov_len);

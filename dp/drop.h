@@ -36,7 +36,9 @@
 	X(TX_BUSY, "tx-busy", "transmit", "destination's mailbox is full")                                  \
 	X(NO_MEMORY, "no-memory", "transmit", "no packet buffer for a copy")                                \
 	X(PORT_REMOVED, "port-removed", "transmit", "destination was removed while the packet was held")    \
-	X(CONTROL_RATE, "control-rate", "classify", "more ARP, ND, DHCP and the like than one port may send")
+	X(CONTROL_RATE, "control-rate", "classify", "more ARP, ND, DHCP and the like than a port may")      \
+	X(OFFLOAD_CHECKSUM, "offload-checksum", "parse", "asks for a checksum where its headers have none") \
+	X(OFFLOAD_SEGMENT, "offload-segment", "parse", "asks for segments that its headers do not allow")
 
 enum drop {
 	DROP_NONE, // go on

@@ -19,6 +19,7 @@
 #include "ctrl/api/log.h"
 #include "ctrl/api/timer.h"
 #include "ethdev_priv.h"
+#include "offload.h"
 #include "pool.h"
 
 #define LINK_POLL_US   200000
@@ -26,7 +27,10 @@
 #define OWN_BUFFERS    1024
 #define FRAME_OVERHEAD (RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN + 2 * RTE_VLAN_HLEN)
 #define DRAIN_POLL_US  100000
-#define DRAIN_POLLS    100
+#define CSUM_OFFLOADS  (RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM)
+#define TSO_OFFLOADS \
+	(RTE_ETH_TX_OFFLOAD_TCP_TSO | RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_MULTI_SEGS)
+#define DRAIN_POLLS 100
 
 static struct ethdev *owners[RTE_MAX_ETHPORTS]; // jobs thread
 
@@ -140,11 +144,33 @@ static bool is_long(uint16_t mtu)
 	return mtu + FRAME_OVERHEAD > RTE_MBUF_DEFAULT_DATAROOM;
 }
 
+// What the device can finish of that which senders leave open. CWR of a first segment is no driver's promise.
+static uint32_t offloads_of(const struct rte_eth_dev_info *info)
+{
+	uint64_t capa = info->tx_offload_capa;
+	uint32_t offloads = 0;
+
+	if ((capa & CSUM_OFFLOADS) == CSUM_OFFLOADS)
+		offloads |= OFFLOAD_CSUM;
+	// net_tap segments by itself, IPv4 only, whatever it says.
+	if (offloads && (capa & TSO_OFFLOADS) == TSO_OFFLOADS && strcmp(info->driver_name, "net_tap") != 0)
+		offloads |= OFFLOAD_TSO4 | OFFLOAD_TSO6;
+	return offloads;
+}
+
+static uint64_t tx_offloads_for(const struct rte_eth_dev_info *info)
+{
+	uint32_t offloads = offloads_of(info);
+
+	return (info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) |
+	       (offloads & OFFLOAD_CSUM ? CSUM_OFFLOADS : 0) | (offloads & OFFLOAD_TSO4 ? TSO_OFFLOADS : 0);
+}
+
 static struct rte_eth_conf conf_for(const struct port_conf *c, const struct rte_eth_dev_info *info)
 {
 	struct rte_eth_conf conf = {.rxmode.mtu = c->mtu};
 
-	conf.txmode.offloads = info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+	conf.txmode.offloads = tx_offloads_for(info);
 	if (is_long(c->mtu))
 		conf.rxmode.offloads = info->rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER;
 	if (c->n_queues > 1) {
@@ -208,6 +234,7 @@ static int device_setup(struct ethdev *d, const struct port_conf *c, struct err 
 	if (rc)
 		return rc;
 	conf = conf_for(c, &info);
+	d->offloads = offloads_of(&info);
 	rc = rte_eth_dev_configure(d->id, c->n_queues, c->n_queues, &conf);
 	if (rc)
 		return setup_failed(d, "be configured", rc, e);
@@ -386,6 +413,7 @@ static void ethdev_start(struct port *p)
 	struct ethdev *d = p->drv;
 
 	atomic_store(&p->live.n_tx_active, p->conf.n_queues);
+	atomic_store(&p->live.offloads, d->offloads);
 	if (d->ifname[0])
 		d->watch = link_watch_start(d->ifname, link_changed, d);
 	else

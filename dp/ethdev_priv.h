@@ -12,6 +12,7 @@ struct ethdev {
 	// set by open, then const
 	uint16_t id;              // DPDK's port number
 	bool takes_chains;        // transmits frames of several segments
+	uint32_t offloads;        // enum port_offload: what the device finishes
 	struct rte_mempool *pool; // own one for long frames in one piece, NULL = none
 	struct port_live *live;
 

@@ -20,6 +20,9 @@
 // one whose first segment is that short). With a reason other than DROP_NONE the facts mean nothing.
 enum drop parse(struct pkt *p);
 
-// Symmetric-free hash of addresses, protocol and ports (what the headers have), never 0. `seed` is
+// Hash of addresses, protocol and ports (what the headers have), another one for each direction; never 0. `seed` is
 // random per process.
 uint32_t parse_hash(const struct pkt *p, uint32_t seed);
+
+// The same for both directions of a flow.
+uint32_t parse_hash_both(const struct pkt *p, uint32_t seed);

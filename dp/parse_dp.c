@@ -382,3 +382,29 @@ uint32_t parse_hash(const struct pkt *p, uint32_t seed)
 	uint32_t hash = (uint32_t)(h ^ h >> 32);
 	return hash ? hash : 1;
 }
+
+static uint64_t either(uint64_t a, uint64_t b)
+{
+	return mix(a ^ b, 0x9e3779b97f4a7c15) + a + b;
+}
+
+uint32_t parse_hash_both(const struct pkt *p, uint32_t seed)
+{
+	const uint64_t key = (seed + 0x9e3779b97f4a7c15) * 0xbf58476d1ce4e5b9 | 1;
+	const uint8_t *l3 = p->data + p->l3_off;
+	uint64_t l4 = hash_l4(p), ports = either(l4 & 0xffff, l4 >> 16 & 0xffff) ^ l4 >> 32, h;
+
+	if (p->ip_version == 4) {
+		uint64_t both = raw64(l3 + 12);
+
+		h = either(both & UINT32_MAX, both >> 32);
+	} else if (p->ip_version == 6) {
+		h = mix(either(raw64(l3 + 8), raw64(l3 + 24)), key ^ either(raw64(l3 + 16), raw64(l3 + 32)));
+	} else {
+		uint64_t dst = raw64(p->data) << 16, src = raw64(p->data + 6) << 16;
+
+		h = p->head_len >= ETH_BYTES ? either(dst, src) : 0;
+	}
+	h = mix(h ^ key, ports ^ 0x94d049bb133111eb);
+	return (uint32_t)(h ^ h >> 32);
+}

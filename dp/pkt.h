@@ -32,13 +32,13 @@ enum pkt_flags {
 	PKT_IP_OPTIONS = 32,   // IPv4 options or IPv6 extension headers
 	PKT_L4_UNKNOWN = 64,   // l4_off is valid, the protocol is none that we check
 	PKT_BEYOND_HEAD = 128, // headers reach beyond the private bytes
+	PKT_ASKS = 256,        // vnet asks for something, and was checked (offload.h)
+	PKT_GSO = 512,         // and the frame stands for several
 };
 
 struct pkt_tail {
-	void *ring;    // the sender's ring
-	uint16_t head; // descriptor to complete
-	uint16_t n_iov;
-	const struct iovec *iov; // the frame's bytes behind head_len
+	struct iovec *iov; // the frame's bytes behind head_len
+	struct iovec one;  // room for the usual single piece
 };
 
 struct pkt {
@@ -60,16 +60,21 @@ struct pkt {
 	uint32_t hash;                 // flow hash, 0 = not computed yet
 	uint32_t vsid;                 // virtual subnet, 0 = none
 	struct virtio_net_hdr_v1 vnet; // checksum and segmentation requests of the sender
+	uint16_t n_tail;               // pieces of the tail
 	struct pkt_tail tail;
 	alignas(64) uint8_t head[16 + PKT_HEAD]; // headroom for a tag, then the private bytes
 };
 
 #define PKT_HEADROOM 16
 
+uint32_t pkt_longest(const struct pkt *p); // with PKT_GSO: bytes of the longest frame it stands for
+
 // What an MTU bounds: the bytes behind the Ethernet header and the tags.
 static inline uint32_t pkt_payload(const struct pkt *p)
 {
-	return p->len - 14 - (p->flags & PKT_TAGGED ? 4 : 0) - (p->flags & PKT_INNER_TAG ? 4 : 0);
+	uint32_t len = __builtin_expect(p->flags & PKT_GSO, 0) ? pkt_longest(p) : p->len;
+
+	return len - 14 - (p->flags & PKT_TAGGED ? 4 : 0) - (p->flags & PKT_INNER_TAG ? 4 : 0);
 }
 
 // workers
@@ -96,5 +101,8 @@ void pkt_set_tag(struct pkt *p, bool tagged, uint16_t tci);
 
 // Writes the whole frame as iovecs (private bytes, then the rest). Returns how many, 0 if more than max.
 uint16_t pkt_iov(const struct pkt *p, struct iovec *iov, uint16_t max);
+
+// Appends bytes to a chain that grows by whole buffers. False when there is none: some of them may be there.
+bool pkt_append(struct rte_mempool *pool, struct rte_mbuf *first, const void *from, size_t n);
 
 void pkt_free(struct pkt *p); // the chain, if any

@@ -17,6 +17,7 @@ static void pkt_clear(struct pkt *p, uint16_t src)
 {
 	p->src = src;
 	p->vid = 0;
+	p->flags = 0;
 	p->n_users = 0;
 	p->hash = 0;
 	p->vsid = 0;
@@ -51,13 +52,14 @@ void pkt_init_borrowed(struct pkt *p, const struct iovec *iov, uint16_t n, struc
 			rest[n_rest++] =
 			    (struct iovec){(uint8_t *)iov[i].iov_base + take, iov[i].iov_len - take};
 	}
-	p->tail = (struct pkt_tail){.n_iov = n_rest, .iov = rest};
+	p->tail.iov = rest;
+	p->n_tail = n_rest;
 }
 
-// Appends bytes to a chain that grows by whole buffers.
-static bool chain_append(struct rte_mempool *pool, struct rte_mbuf *first, const uint8_t *from, size_t n)
+bool pkt_append(struct rte_mempool *pool, struct rte_mbuf *first, const void *bytes, size_t n)
 {
 	struct rte_mbuf *last = rte_pktmbuf_lastseg(first);
+	const uint8_t *from = bytes;
 
 	while (n > 0) {
 		uint16_t room = RTE_MIN(rte_pktmbuf_tailroom(last), n);
@@ -84,10 +86,10 @@ static bool chain_append(struct rte_mempool *pool, struct rte_mbuf *first, const
 static struct rte_mbuf *borrowed_copy(struct worker *w, const struct pkt *p)
 {
 	struct rte_mbuf *m = rte_pktmbuf_alloc(w->pool);
-	bool ok = m != NULL && chain_append(w->pool, m, p->data, p->head_len);
+	bool ok = m != NULL && pkt_append(w->pool, m, p->data, p->head_len);
 
-	for (uint16_t i = 0; ok && i < p->tail.n_iov; i++)
-		ok = chain_append(w->pool, m, p->tail.iov[i].iov_base, p->tail.iov[i].iov_len);
+	for (uint16_t i = 0; ok && i < p->n_tail; i++)
+		ok = pkt_append(w->pool, m, p->tail.iov[i].iov_base, p->tail.iov[i].iov_len);
 	if (!ok) {
 		rte_pktmbuf_free(m);
 		return NULL;
@@ -106,7 +108,7 @@ bool pkt_own(struct worker *w, struct pkt *p)
 	p->m = m;
 	p->data = rte_pktmbuf_mtod(m, uint8_t *);
 	p->head_len = m->data_len;
-	p->tail.n_iov = 0;
+	p->n_tail = 0;
 	return true;
 }
 
@@ -145,7 +147,7 @@ static bool pull_owned(struct pkt *p, uint16_t n)
 // Borrowed: takes the first bytes of the tail into the private head, where they are what is delivered.
 static bool pull_borrowed(struct pkt *p, uint16_t n)
 {
-	struct iovec *iov = (struct iovec *)p->tail.iov;
+	struct iovec *iov = p->tail.iov;
 
 	if (n > p->head + sizeof(p->head) - p->data)
 		return false;
@@ -158,7 +160,7 @@ static bool pull_borrowed(struct pkt *p, uint16_t n)
 		iov->iov_len -= take;
 		if (iov->iov_len == 0) {
 			iov++;
-			p->tail.n_iov--;
+			p->n_tail--;
 		}
 	}
 	p->tail.iov = iov;
@@ -180,6 +182,10 @@ static void shift_offsets(struct pkt *p, int by)
 		p->l3_off += by;
 	if (p->l4_off != 0)
 		p->l4_off += by;
+	if (p->flags & PKT_ASKS)
+		p->vnet.csum_start += by;
+	if (p->flags & PKT_GSO)
+		p->vnet.hdr_len += by;
 	p->data -= by;
 	p->len += by;
 	p->head_len += by;
@@ -220,10 +226,10 @@ uint16_t pkt_iov(const struct pkt *p, struct iovec *iov, uint16_t max)
 	uint16_t n = 0;
 
 	if (p->m == NULL) {
-		if (1 + p->tail.n_iov > max)
+		if (1 + p->n_tail > max)
 			return 0;
 		iov[n++] = (struct iovec){p->data, p->head_len};
-		for (uint16_t i = 0; i < p->tail.n_iov; i++)
+		for (uint16_t i = 0; i < p->n_tail; i++)
 			iov[n++] = p->tail.iov[i];
 		return n;
 	}

@@ -144,6 +144,8 @@ static int port_steps_build(const struct port *p, struct snap_port *sp, struct e
 	snap_step_in(sp, STAGE_CLASSIFY, STEP_READS_L2, "frame", port_classify, NULL);
 	if (p->conf.type == PORT_UPLINK)
 		sp->flags |= SNAP_UPLINK;
+	if (p->conf.type == PORT_GUEST && p->conf.n_queues > 1)
+		sp->flags |= SNAP_STEERS;
 	if (p->conf.has_mac && p->conf.type != PORT_UPLINK) {
 		sp->flags |= SNAP_OWN_MAC;
 		memcpy(sp->mac, p->conf.mac, sizeof(sp->mac));
@@ -169,6 +171,7 @@ void port_conf_from(const char *name, const json_t *conf, struct port_conf *c)
 	const char *type = json_string_value(json_object_get(conf, "type"));
 	const char *mac = json_string_value(json_object_get(conf, "mac"));
 	const char *mode = json_string_value(json_object_get(conf, "mode"));
+	const char *datapath = json_string_value(json_object_get(conf, "datapath"));
 
 	memset(c, 0, sizeof(*c));
 	snprintf(c->name, sizeof(c->name), "%s", name);
@@ -181,6 +184,7 @@ void port_conf_from(const char *name, const json_t *conf, struct port_conf *c)
 		  : strcmp(type, "uplink") == 0 ? PORT_UPLINK
 						: PORT_HOST;
 	c->server = mode != NULL && strcmp(mode, "server") == 0;
+	c->library = datapath != NULL && strcmp(datapath, "library") == 0;
 	c->n_queues = json_integer_value(json_object_get(conf, "queues"));
 	c->mtu = json_integer_value(json_object_get(conf, "mtu"));
 	c->has_mac = mac != NULL && value_parse_mac(mac, c->mac) == 0;
@@ -211,6 +215,8 @@ static void check_keys(const struct port_conf *c, const json_t *conf, struct err
 			sizeof(c->ifname) - 1);
 	if (!socket && json_object_get(conf, "mode") != NULL)
 		err_add(e, -EINVAL, "port %s: mode goes with a socket", c->name);
+	if (!socket && json_object_get(conf, "datapath") != NULL)
+		err_add(e, -EINVAL, "port %s: datapath goes with a socket", c->name);
 	if (c->has_mac && (c->type == PORT_UPLINK || c->mac[0] & 1 || memcmp(c->mac, "\0\0\0\0\0", 6) == 0))
 		err_add(e, -EINVAL,
 			"port %s: mac is the address of one vNIC: not a group address, not on an uplink",
@@ -370,10 +376,10 @@ static void edit_undo(void *arg)
 
 static bool needs_reopen(const struct port *p, const struct port_conf *a, const struct port_conf *b)
 {
-	if (a->type != b->type || a->server != b->server || a->has_mac != b->has_mac ||
-	    memcmp(a->mac, b->mac, sizeof(a->mac)) != 0 || strcmp(a->switch_name, b->switch_name) != 0 ||
-	    strcmp(a->socket, b->socket) != 0 || strcmp(a->device, b->device) != 0 ||
-	    strcmp(a->ifname, b->ifname) != 0)
+	if (a->type != b->type || a->server != b->server || a->library != b->library ||
+	    a->has_mac != b->has_mac || memcmp(a->mac, b->mac, sizeof(a->mac)) != 0 ||
+	    strcmp(a->switch_name, b->switch_name) != 0 || strcmp(a->socket, b->socket) != 0 ||
+	    strcmp(a->device, b->device) != 0 || strcmp(a->ifname, b->ifname) != 0)
 		return true;
 	return a->mtu != b->mtu && p->driver->mtu_changed == NULL;
 }

@@ -24,6 +24,7 @@
 #define MAX_QUEUES     16 // queue pairs of a port
 #define PORT_NAME_SIZE 64
 #define TXQ_MAILBOX    256
+#define STEER_SLOTS    256
 #define NO_PORT        0xffff
 
 struct err;
@@ -52,6 +53,7 @@ struct port_conf {
 	enum port_type type;
 	char socket[108]; // guest by vhost-user, else ""
 	bool server;      // we listen on `socket`
+	bool library;     // rings are processed by librte_vhost, as a reference to compare with
 	char device[256]; // DPDK device string, else ""
 	char ifname[16];  // host vNIC, else ""
 	char vm[PORT_NAME_SIZE];
@@ -67,7 +69,7 @@ struct port_conf {
 struct port_counters {
 	uint64_t rx_packets, rx_bytes; // writer: the worker; control reads
 	uint64_t tx_packets, tx_bytes;
-	uint64_t made;      // extra copies, injected and answered frames
+	uint64_t made;      // extra copies and segments, injected and answered frames
 	uint64_t delivered; // frames (and copies) accepted by their destination
 	uint64_t consumed;  // ended in the switch on purpose
 	uint64_t held_in, held_out;
@@ -77,6 +79,9 @@ struct port_counters {
 struct port_live {
 	_Atomic bool up;              // frames can be delivered; writer: driver or netlink; worker: r
 	_Atomic uint16_t n_tx_active; // transmit queues that the peer takes from; writer: driver; worker: r
+	// By hash of a flow, the same in both directions: 1 + the queue pair on which the peer last sent it, 0 = none. Workers
+	_Atomic uint8_t steer[STEER_SLOTS];
+	_Atomic uint32_t offloads; // enum port_offload: what the peer finishes; writer: driver; worker: r
 };
 
 struct rxq;

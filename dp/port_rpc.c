@@ -1,5 +1,6 @@
 // Control methods of ports.
 #include "ctrl/api/module.h"
+#include "offload.h"
 #include "port_kind.h"
 #include "port_list.h"
 #include "save.h"
@@ -13,6 +14,8 @@
 	    {"socket", PARAM_PATH, PARAM_CLEARS, "guest: the vhost-user socket"},                           \
 	    {"mode", PARAM_ENUM, PARAM_CLEARS, "guest: what evswitchd is on that socket; client if absent", \
 	     .values = "client|server"},                                                                    \
+	    {"datapath", PARAM_ENUM, PARAM_CLEARS,                                                          \
+	     "guest by a socket: whose code processes its rings; own if absent", .values = "own|library"},  \
 	    {"device", PARAM_STRING, PARAM_CLEARS,                                                          \
 	     "guest or uplink: a DPDK device, such as net_af_packet0,iface=eth1"},                          \
 	    {"ifname", PARAM_NAME, PARAM_CLEARS, "host: name of the interface that is made"},               \
@@ -96,6 +99,7 @@ static json_t *detail(const struct port *p, const struct port_counters *n)
 		p->driver->stats(p, driver);
 	json_object_set_new(out, "driver", json_string(p->driver->name));
 	json_object_set_new(out, p->driver->name, driver);
+	json_object_set_new(out, "offloads", offload_names(atomic_load(&p->live.offloads)));
 	json_object_set_new(out, "accounting",
 			    json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "received", (json_int_t)n->rx_packets,
 				      "made", (json_int_t)n->made, "delivered", (json_int_t)n->delivered,

@@ -15,6 +15,7 @@
 enum snap_port_flags {
 	SNAP_UPLINK = 1,
 	SNAP_OWN_MAC = 2, // has an address of its own: no unknown unicast, source checked
+	SNAP_STEERS = 4,  // chooses by what it sends on which queue pair it receives
 };
 
 struct snap_port { // const for workers

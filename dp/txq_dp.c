@@ -1,9 +1,14 @@
 // Transmit queues, the workers' side: enter by try, deliver, or leave it in the mailbox.
+//
+// A list in which somebody asks for a checksum or segments goes by txq_ask_dp.c.
 #include "txq.h"
+
+#include <string.h>
 
 #include <rte_ring.h>
 
 #include "snap.h"
+#include "txq_priv.h"
 #include "worker.h"
 
 static bool txq_enter(struct txq *q)
@@ -15,11 +20,6 @@ static bool txq_enter(struct txq *q)
 static void txq_leave(struct txq *q)
 {
 	atomic_store(&q->busy, 0);
-}
-
-static enum drop refusal(const struct snap_port *dst)
-{
-	return atomic_load_explicit(&dst->live->up, memory_order_relaxed) ? DROP_TX_FULL : DROP_PORT_DOWN;
 }
 
 static void count_sent(struct worker *w, const struct snap_port *dst, uint16_t src, uint32_t bytes)
@@ -45,6 +45,52 @@ static void count_held(struct worker *w, uint16_t src, enum drop reason)
 		worker_drop(w, in, reason, 1);
 }
 
+// What a packet in a mailbox has to remember, at the begin of its first buffer.
+struct slip {
+	struct virtio_net_hdr_v1 vnet;
+	uint16_t flags, l3_off, l4_off;
+	uint8_t ip_version, ip_proto;
+};
+
+static_assert(sizeof(struct slip) + PKT_HEADROOM <= RTE_PKTMBUF_HEADROOM, "stands in front of the frame");
+
+static void slip_write(struct rte_mbuf *m, const struct pkt *p)
+{
+	struct slip s = {p->vnet, p->flags, p->l3_off, p->l4_off, p->ip_version, p->ip_proto};
+
+	memcpy(m->buf_addr, &s, sizeof(s));
+}
+
+static void slip_read(const struct rte_mbuf *m, struct pkt *p)
+{
+	struct slip s;
+
+	memcpy(&s, m->buf_addr, sizeof(s));
+	p->vnet = s.vnet;
+	p->flags = s.flags;
+	p->l3_off = s.l3_off;
+	p->l4_off = s.l4_off;
+	p->ip_version = s.ip_version;
+	p->ip_proto = s.ip_proto;
+}
+
+static void drain_asking(struct worker *w, const struct snap_port *dst, struct txq *q, struct pkt **list,
+			 uint16_t n)
+{
+	struct outcome out[PKT_BURST];
+
+	txq_send_asking(w, dst, q, list, n, out);
+	for (uint16_t i = 0; i < n; i++) {
+		uint16_t src = list[i]->src;
+		const struct snap_port *in = src < w->snap->n_ports ? w->snap->ports[src] : NULL;
+
+		if (in != NULL)
+			txq_count(w, dst, in, &out[i]);
+		count_held(w, src, DROP_NONE);
+		pkt_free(list[i]);
+	}
+}
+
 static void drain(struct worker *w, const struct snap_port *dst, struct txq *q)
 {
 	struct rte_mbuf *m[PKT_BURST];
@@ -53,21 +99,27 @@ static void drain(struct worker *w, const struct snap_port *dst, struct txq *q)
 
 	while ((n = rte_ring_sc_dequeue_burst(q->mailbox, (void **)m, PKT_BURST, NULL)) > 0) {
 		uint32_t bytes[PKT_BURST];
-		uint16_t src[PKT_BURST];
+		uint16_t src[PKT_BURST], flags = 0;
 
 		for (uint32_t i = 0; i < n; i++) {
 			list[i] = &w->held[i];
 			src[i] = m[i]->port;
 			pkt_init_owned(list[i], m[i], src[i]);
+			slip_read(m[i], list[i]);
 			list[i]->n_users = 1;
 			bytes[i] = list[i]->len;
+			flags |= list[i]->flags;
+		}
+		if (flags & PKT_ASKS) {
+			drain_asking(w, dst, q, list, n);
+			continue;
 		}
 		uint16_t sent = dst->driver->tx(w, q, list, n);
 
 		for (uint32_t i = 0; i < n; i++) {
 			if (i < sent && src[i] < w->snap->n_ports && w->snap->ports[src[i]] != NULL)
 				count_sent(w, dst, src[i], bytes[i]);
-			count_held(w, src[i], i < sent ? DROP_NONE : refusal(dst));
+			count_held(w, src[i], i < sent ? DROP_NONE : txq_refusal(dst));
 			pkt_free(list[i]);
 		}
 	}
@@ -82,15 +134,32 @@ static void drain_rest(struct worker *w, const struct snap_port *dst, struct txq
 	}
 }
 
+static __attribute__((noinline)) void send_direct_asking(struct worker *w, const struct snap_port *dst,
+							 struct txq *q, struct tx_batch *b)
+{
+	const struct snap_port *in = w->snap->ports[b->p[0]->src];
+	struct outcome out[PKT_BURST];
+
+	txq_send_asking(w, dst, q, b->p, b->n, out);
+	for (uint16_t i = 0; i < b->n; i++)
+		txq_count(w, dst, in, &out[i]);
+}
+
 static void send_direct(struct worker *w, const struct snap_port *dst, struct txq *q, struct tx_batch *b)
 {
 	uint32_t bytes[PKT_BURST], sum = 0;
 	struct port_counters *to = worker_counters(w, dst);
+	uint16_t flags = 0;
 
 	for (uint16_t i = 0; i < b->n; i++) {
 		if (unlikely(b->d[i].tagged || b->p[i]->flags & PKT_TAGGED))
 			pkt_set_tag(b->p[i], b->d[i].tagged, b->d[i].tci);
 		bytes[i] = b->p[i]->len;
+		flags |= b->p[i]->flags;
+	}
+	if (unlikely(flags & PKT_ASKS)) {
+		send_direct_asking(w, dst, q, b);
+		return;
 	}
 	uint16_t sent = dst->driver->tx(w, q, b->p, b->n);
 
@@ -103,7 +172,7 @@ static void send_direct(struct worker *w, const struct snap_port *dst, struct tx
 
 	worker_counters(w, in)->delivered += sent;
 	if (sent < b->n)
-		worker_drop(w, in, refusal(dst), b->n - sent);
+		worker_drop(w, in, txq_refusal(dst), b->n - sent);
 }
 
 static void leave_in_mailbox(struct worker *w, struct txq *q, struct tx_batch *b)
@@ -122,6 +191,7 @@ static void leave_in_mailbox(struct worker *w, struct txq *q, struct tx_batch *b
 			continue;
 		}
 		m->port = p->src;
+		slip_write(m, p);
 		// Counted before it can be taken out, so that the sum of held frames is never negative.
 		worker_counters(w, in)->held_in++;
 		if (rte_ring_mp_enqueue(q->mailbox, m) == 0) {

@@ -68,16 +68,18 @@ static void pin(int core)
 	pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
 }
 
-// Waits when there is nothing to do, and then for how long.
-static void rest(struct worker *w, uint32_t idle_rounds)
+// Waits when there is nothing to do, and then for how long. Returns the time.
+static uint64_t rest(struct worker *w, uint32_t idle_rounds, uint64_t now)
 {
 	bool polls = w->hot != NULL || w->n_awaited > 0;
-	uint64_t from = rte_rdtsc();
 
 	if (polls && idle_rounds < IDLE_ROUNDS_BEFORE_NAP)
-		return;
+		return now;
 	sleep_rest(w, polls ? NAP_NS : REST_NS);
-	w->n.idle_cycles += rte_rdtsc() - from;
+	uint64_t after = rte_rdtsc();
+
+	w->n.idle_cycles += after - now;
+	return after;
 }
 
 static void poll_until_stopped(struct worker *w)
@@ -104,10 +106,8 @@ static void poll_until_stopped(struct worker *w)
 		}
 		rte_rcu_qsbr_quiescent(snap_rcu(), w->index);
 		idle_rounds = moved > 0 ? 0 : idle_rounds + 1;
-		if (moved > 0)
-			continue;
-		rest(w, idle_rounds);
-		last = rte_rdtsc();
+		if (moved == 0)
+			last = rest(w, idle_rounds, now);
 	}
 }
 

@@ -12,8 +12,9 @@
 
 struct request;
 
-#define WORKER_BATCHES 64 // destinations of one burst before a flush
-#define WORKER_EDGES   32 // notified queues that are fetched at once
+#define WORKER_BATCHES 64   // destinations of one burst before a flush
+#define WORKER_EDGES   32   // notified queues that are fetched at once
+#define WORKER_LENT    1024 // pieces of borrowed packets of one burst
 #define WORKER_WAKE    UINT64_MAX
 
 struct tx_batch {
@@ -57,6 +58,9 @@ struct worker {
 	struct tx_batch batches[WORKER_BATCHES];
 	struct pkt pkts[PKT_BURST]; // of the burst
 	struct pkt held[PKT_BURST]; // of a mailbox
+	struct pkt cut[PKT_BURST];  // segments (txq)
+	uint16_t n_lent;
+	struct iovec lent[WORKER_LENT]; // the driver's, from rx to rx_done
 	// control
 	pthread_t thread;
 	pid_t tid;    // writer: its thread, before it runs

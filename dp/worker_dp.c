@@ -10,6 +10,7 @@
 #include <rte_prefetch.h>
 
 #include "flow.h"
+#include "offload.h"
 #include "parse.h"
 #include "sleep.h"
 #include "snap.h"
@@ -35,11 +36,34 @@ static void flush(struct worker *w)
 	w->n_batches = 0;
 }
 
-// Flows of one sender spread over a multi-queue receiver; each flow stays on one queue.
+static _Atomic uint8_t *steer_slot(struct worker *w, const struct snap_port *port, const struct pkt *p)
+{
+	return &port->live->steer[parse_hash_both(p, w->hash_seed) % STEER_SLOTS];
+}
+
+// Virtio 1.2, 5.1.6.5.5: what comes back belongs on the queue pair of what was sent last.
+static void steer_note(struct worker *w, const struct rxq *q, const struct pkt *pkts, const uint8_t *drops,
+		       uint16_t n)
+{
+	for (uint16_t i = 0; i < n; i++) {
+		_Atomic uint8_t *slot = drops[i] == DROP_NONE ? steer_slot(w, w->walk.in, &pkts[i]) : NULL;
+
+		if (slot != NULL && atomic_load_explicit(slot, memory_order_relaxed) != q->id + 1)
+			atomic_store_explicit(slot, q->id + 1, memory_order_relaxed);
+	}
+}
+
+// Flows spread over a multi-queue receiver; each flow stays on one queue, until a guest sends it on another one.
 static uint16_t pick_queue(struct worker *w, const struct snap_port *dst, struct pkt *p)
 {
 	if (likely(dst->n_txqs == 1))
 		return 0;
+	if (dst->flags & SNAP_STEERS) {
+		uint8_t wanted = atomic_load_explicit(steer_slot(w, dst, p), memory_order_relaxed);
+
+		if (wanted != 0)
+			return wanted - 1;
+	}
 	if (p->hash == 0)
 		p->hash = parse_hash(p, w->hash_seed);
 	return p->hash % MAX_QUEUES;
@@ -184,7 +208,11 @@ static enum drop pull_and_parse(struct pkt *p)
 {
 	if (unlikely(p->head_len < RTE_MIN(p->len, (uint32_t)PKT_HEAD)))
 		pkt_pull(p, RTE_MIN(p->len, (uint32_t)PKT_HEAD));
-	return parse(p);
+	enum drop drop = parse(p);
+
+	if (unlikely(p->vnet.flags | p->vnet.gso_type) && drop == DROP_NONE)
+		drop = offload_check(p);
+	return drop;
 }
 
 void worker_burst(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n)
@@ -208,6 +236,8 @@ void worker_burst(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n)
 			count->dropped[drops[i]]++;
 	}
 	count->rx_packets += n;
+	if (unlikely(in->flags & SNAP_STEERS))
+		steer_note(w, q, pkts, drops, n);
 	flow_burst(w, q, pkts, drops, n);
 	flush(w);
 	for (uint16_t i = 0; i < n; i++)

@@ -3,15 +3,17 @@
 
 #include "ctrl/api/module.h"
 #include "dp/port.h"
+#include "hole.h"
 #include "tap.h"
 #include "vhost.h"
 
 static int hv_init(struct err *e)
 {
-	(void)e;
 	port_driver_register(&vhost_driver);
 	port_driver_register(&tap_driver);
-	return 0;
+	int rc = hole_init(e);
+
+	return rc != 0 ? rc : vhost_init(e);
 }
 
 // Ports stay open at the end of the process, so that host interfaces outlive it; but nobody listens any more.

@@ -26,9 +26,14 @@
 #include "ctrl/api/link.h"
 #include "ctrl/api/log.h"
 #include "ctrl/api/timer.h"
+#include "dp/offload.h"
 
 #define POLL_US  10
 #define RETRY_US 500000
+
+// Of newer kernels' <linux/if_tun.h>
+#define USO4 0x20
+#define USO6 0x40
 
 // Jobs thread
 
@@ -87,7 +92,21 @@ static int tun_open(const struct port_conf *c, struct err *e)
 	return err_set(e, -errno, "port %s: cannot open /dev/net/tun: %s", c->name, err_name(errno));
 }
 
-static int attach(const struct port_conf *c, int fd, int sock, struct err *e)
+// Asks the kernel for frames whose checksums and segments are left open, which whoever gets them finishes or has
+// finished. Returns what the kernel finishes of the frames that we write.
+static int offloads_ask(int fd, uint32_t *offloads)
+{
+	unsigned asked = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN | TUN_F_UFO;
+
+	*offloads = OFFLOAD_CSUM | OFFLOAD_TSO4 | OFFLOAD_TSO6 | OFFLOAD_ECN | OFFLOAD_UFO;
+	if (ioctl(fd, TUNSETOFFLOAD, asked | USO4 | USO6) == 0) {
+		*offloads |= OFFLOAD_USO4 | OFFLOAD_USO6;
+		return 0;
+	}
+	return ioctl(fd, TUNSETOFFLOAD, asked); // Linux before 6.2
+}
+
+static int attach(const struct port_conf *c, int fd, int sock, uint32_t *offloads, struct err *e)
 {
 	struct ifreq ifr = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
 	int header = sizeof(struct virtio_net_hdr_v1);
@@ -95,7 +114,7 @@ static int attach(const struct port_conf *c, int fd, int sock, struct err *e)
 	strcpy(ifr.ifr_name, c->ifname);
 	if (ioctl(fd, TUNSETIFF, &ifr) != 0)
 		return attach_refusal(c, sock, -errno, e);
-	if (ioctl(fd, TUNSETVNETHDRSZ, &header) != 0 || ioctl(fd, TUNSETOFFLOAD, 0) != 0 ||
+	if (ioctl(fd, TUNSETVNETHDRSZ, &header) != 0 || offloads_ask(fd, offloads) != 0 ||
 	    ioctl(fd, TUNSETPERSIST, 1) != 0)
 		return err_set(e, -errno, "port %s: cannot set up interface %s: %s", c->name, c->ifname,
 			       err_name(errno));
@@ -150,7 +169,7 @@ static int configure(const struct port_conf *c, int sock, struct err *e)
 }
 
 // Takes over or makes the interface. Returns its descriptor or -errno with a sentence.
-static int interface_open(const struct port_conf *c, struct err *e)
+static int interface_open(const struct port_conf *c, uint32_t *offloads, struct err *e)
 {
 	int fd = tun_open(c, e);
 
@@ -161,7 +180,7 @@ static int interface_open(const struct port_conf *c, struct err *e)
 	bool existed = if_nametoindex(c->ifname) != 0;
 
 	if (rc == 0)
-		rc = attach(c, fd, sock, e);
+		rc = attach(c, fd, sock, offloads, e);
 	if (rc == 0 && (rc = configure(c, sock, e)) != 0 && !existed)
 		ioctl(fd, TUNSETPERSIST, 0);
 	if (sock >= 0)
@@ -201,7 +220,9 @@ static int tap_open(struct port *p, const struct port_conf *c, struct err *e)
 	t->conf = *c;
 	strcpy(t->ifname, c->ifname);
 	t->poll_cycles = rte_get_tsc_hz() / 1000000 * POLL_US;
-	t->fd = interface_open(c, e);
+	t->iov[0] = (struct iovec){&t->vnet, sizeof(t->vnet)};
+	t->n_missing = TAP_SEGS;
+	t->fd = interface_open(c, &t->offloads, e);
 	if (t->fd < 0) {
 		int code = t->fd;
 
@@ -248,7 +269,8 @@ static void tap_mtu_changed(struct port *p, uint16_t mtu)
 static void restore_work(void *arg)
 {
 	struct tap *t = arg;
-	int fd = interface_open(&t->conf, &t->error);
+	uint32_t offloads; // as before: it is the same kernel
+	int fd = interface_open(&t->conf, &offloads, &t->error);
 
 	if (fd < 0)
 		return;
@@ -325,6 +347,7 @@ static void tap_start(struct port *p)
 	struct tap *t = p->drv;
 
 	t->started = true;
+	atomic_store(&p->live.offloads, t->offloads);
 	t->link = link_watch_start(t->ifname, link_changed, t);
 	if (t->link == NULL)
 		port_state_set(p, PORT_FAILED, "out of memory");

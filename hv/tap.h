@@ -7,11 +7,12 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #include "ctrl/api/err.h"
 #include "dp/port.h"
 
-#define TAP_SEGS 8 // buffers that a frame may take
+#define TAP_SEGS 33 // buffers that a frame may take: 64 KB, when the host leaves segmentation to us
 
 extern const struct port_driver tap_driver;
 
@@ -27,6 +28,7 @@ struct tap {
 	bool started;
 	bool job_runs;
 	struct timer *timer; // of the next try to make the interface again
+	uint32_t offloads;   // enum port_offload: what the kernel finishes; set by open
 
 	// jobs thread
 	struct port_conf conf; // as it was opened, with the present MTU
@@ -38,6 +40,9 @@ struct tap {
 	uint64_t empty_tsc;             // when the last read found nothing, 0 = it found something
 	uint64_t poll_cycles;           // how long an empty descriptor is left alone
 	struct rte_mbuf *seg[TAP_SEGS]; // empty buffers for the next frame
+	struct virtio_net_hdr_v1 vnet;  // of the frame read last
+	struct iovec iov[1 + TAP_SEGS]; // the virtio header, then they
+	int n_missing;                  // of them, at the front
 };
 
 // tap_dp.c

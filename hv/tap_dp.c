@@ -10,28 +10,27 @@
 
 #include "dp/worker.h"
 
-#define FRAME_MAX (FRAME_MAX_MTU + 22) // Ethernet header and two VLAN tags
+#define MAX_IOV 64
 
 static_assert(sizeof(struct virtio_net_hdr_v1) == 12, "TUNSETVNETHDRSZ");
 
-// Fills up the buffers for one frame. Returns how many iovecs describe them, 0 = out of buffers.
-static int segs_ready(struct worker *w, struct tap *t, struct iovec *iov)
+// Fills up the buffers for one frame; only those that the frame before has taken are missing.
+static bool segs_ready(struct worker *w, struct tap *t)
 {
-	uint32_t room = 0;
-	int n = 0;
+	while (t->n_missing > 0) {
+		int n = t->n_missing - 1;
+		struct rte_mbuf *m = rte_pktmbuf_alloc(w->pool);
 
-	for (; n < TAP_SEGS && room <= FRAME_MAX; n++) {
-		if (t->seg[n] == NULL && (t->seg[n] = rte_pktmbuf_alloc(w->pool)) == NULL)
-			return 0;
-		uint16_t tail = rte_pktmbuf_tailroom(t->seg[n]);
-
-		iov[n] = (struct iovec){rte_pktmbuf_mtod(t->seg[n], void *), tail};
-		room += tail;
+		if (m == NULL)
+			return false;
+		t->seg[n] = m;
+		t->iov[1 + n] = (struct iovec){rte_pktmbuf_mtod(m, void *), rte_pktmbuf_tailroom(m)};
+		t->n_missing = n;
 	}
-	return n;
+	return true;
 }
 
-// The buffers that a frame of `len` bytes has filled, as a chain; they leave the cache.
+// The buffers that a frame of `len` bytes has filled, as a chain.
 static struct rte_mbuf *segs_take(struct tap *t, uint32_t len)
 {
 	struct rte_mbuf *first = t->seg[0], *last = NULL;
@@ -39,8 +38,9 @@ static struct rte_mbuf *segs_take(struct tap *t, uint32_t len)
 
 	first->pkt_len = len;
 	do {
-		struct rte_mbuf *m = t->seg[used++];
+		struct rte_mbuf *m = t->seg[used];
 
+		t->seg[used++] = NULL;
 		m->data_len = RTE_MIN(len, (uint32_t)rte_pktmbuf_tailroom(m));
 		len -= m->data_len;
 		if (last != NULL)
@@ -48,43 +48,36 @@ static struct rte_mbuf *segs_take(struct tap *t, uint32_t len)
 		last = m;
 	} while (len > 0);
 	first->nb_segs = used;
-	// The others move up: all buffers of one pool are equal.
-	for (int i = 0; i < TAP_SEGS; i++)
-		t->seg[i] = i + used < TAP_SEGS ? t->seg[i + used] : NULL;
+	t->n_missing = used;
 	return first;
 }
 
-// One frame. NULL when there is none, or no buffer for it.
-static struct rte_mbuf *frame_read(struct worker *w, struct tap *t, struct virtio_net_hdr_v1 *vnet)
+// One frame; what the kernel asks of it is in t->vnet. NULL when there is none, or no buffer for it.
+static struct rte_mbuf *frame_read(struct worker *w, struct tap *t)
 {
-	struct iovec iov[1 + TAP_SEGS] = {{vnet, sizeof(*vnet)}};
-	int n_segs = segs_ready(w, t, iov + 1);
-
-	if (unlikely(n_segs == 0))
+	if (unlikely(!segs_ready(w, t)))
 		return NULL;
-	// What someone sends after raising the interface's MTU fills all buffers, which are more than any port's MTU
-	// allows: the walk drops it as oversize.
-	ssize_t len = readv(t->fd, iov, 1 + n_segs);
+	// What is longer than any port's MTU, after someone has raised the interface's, is dropped by the walk.
+	ssize_t len = readv(t->fd, t->iov, 1 + TAP_SEGS);
 
-	return likely(len > (ssize_t)sizeof(*vnet)) ? segs_take(t, len - sizeof(*vnet)) : NULL;
+	return likely(len > (ssize_t)sizeof(t->vnet)) ? segs_take(t, len - sizeof(t->vnet)) : NULL;
 }
 
 uint16_t tap_rx(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n)
 {
 	struct tap *t = q->drv;
-	struct virtio_net_hdr_v1 vnet;
 	uint16_t got = 0;
 
 	// An idle interface costs a system call per poll, so it is looked at every few microseconds only.
 	if (t->empty_tsc != 0 && rte_rdtsc() - t->empty_tsc < t->poll_cycles)
 		return 0;
 	while (got < n) {
-		struct rte_mbuf *m = frame_read(w, t, &vnet);
+		struct rte_mbuf *m = frame_read(w, t);
 
 		if (m == NULL)
 			break;
 		pkt_init_owned(&pkts[got], m, q->port_index);
-		pkts[got++].vnet = vnet;
+		pkts[got++].vnet = t->vnet;
 	}
 	t->empty_tsc = got < n ? rte_rdtsc() : 0;
 	return got;
@@ -102,12 +95,13 @@ int tap_notify(struct worker *w, struct rxq *q, bool on)
 uint16_t tap_tx(struct worker *w, struct txq *q, struct pkt **pkts, uint16_t n)
 {
 	const struct tap *t = q->drv;
-	struct iovec iov[1 + PKT_BURST];
+	struct iovec iov[1 + MAX_IOV];
 
-	(void)w;
 	for (uint16_t i = 0; i < n; i++) {
-		int n_iov = pkt_iov(pkts[i], iov + 1, PKT_BURST);
+		int n_iov = pkt_iov(pkts[i], iov + 1, MAX_IOV);
 
+		if (unlikely(n_iov == 0) && pkt_own(w, pkts[i])) // in many small pieces
+			n_iov = pkt_iov(pkts[i], iov + 1, MAX_IOV);
 		iov[0] = (struct iovec){&pkts[i]->vnet, sizeof(pkts[i]->vnet)};
 		// EAGAIN and ENOBUFS: full. EIO: the interface is down; the link watcher is about to say so.
 		if (unlikely(n_iov == 0 || writev(t->fd, iov, 1 + n_iov) < 0))

@@ -19,17 +19,20 @@
 #include "ctrl/api/jobs.h"
 #include "ctrl/api/log.h"
 #include "ctrl/api/timer.h"
+#include "vhost_check.h"
 
 #define BACKOFF_MIN_MS 100
 #define BACKOFF_MAX_MS 2000
+#define JUDGE_US       50000
 #define BIT(n)         (1ULL << (n))
 
-// Offloads need rings of our own that carry the requests along.
-#define FEATURES_OFF                                                                                \
+#define NO_IOMMU BIT(VIRTIO_F_IOMMU_PLATFORM)
+// Only our own rings carry requests for checksums and segmentation along.
+#define NO_OFFLOADS                                                                                 \
 	(BIT(VIRTIO_NET_F_CSUM) | BIT(VIRTIO_NET_F_GUEST_CSUM) | BIT(VIRTIO_NET_F_GSO) |            \
 	 BIT(VIRTIO_NET_F_HOST_TSO4) | BIT(VIRTIO_NET_F_HOST_TSO6) | BIT(VIRTIO_NET_F_HOST_ECN) |   \
 	 BIT(VIRTIO_NET_F_HOST_UFO) | BIT(VIRTIO_NET_F_GUEST_TSO4) | BIT(VIRTIO_NET_F_GUEST_TSO6) | \
-	 BIT(VIRTIO_NET_F_GUEST_ECN) | BIT(VIRTIO_NET_F_GUEST_UFO) | BIT(VIRTIO_F_IOMMU_PLATFORM))
+	 BIT(VIRTIO_NET_F_GUEST_ECN) | BIT(VIRTIO_NET_F_GUEST_UFO))
 
 // What a network card needs; frames in flight may be lost, so no in-flight log; no postcopy.
 #define PROTOCOL_ON                                                               \
@@ -39,13 +42,14 @@
 
 // Jobs thread
 
-static int socket_prepare(const char *path)
+static int socket_prepare(const struct vhost *v)
 {
+	const char *path = v->path;
 	uint64_t protocol = 0;
 
 	if (rte_vhost_driver_get_protocol_features(path, &protocol) != 0 ||
 	    rte_vhost_driver_set_protocol_features(path, protocol & PROTOCOL_ON) != 0 ||
-	    rte_vhost_driver_disable_features(path, FEATURES_OFF) != 0)
+	    rte_vhost_driver_disable_features(path, v->own ? NO_IOMMU : NO_IOMMU | NO_OFFLOADS) != 0)
 		return -1;
 	return rte_vhost_driver_callback_register(path, &vhost_callbacks);
 }
@@ -89,7 +93,7 @@ static int socket_open(struct vhost *v, struct err *e)
 	v->registered = true;
 	uint32_t n_before = vhost_talk_read(v).n_connections;
 
-	if (socket_prepare(v->path) != 0 || rte_vhost_driver_start(v->path) != 0) {
+	if (socket_prepare(v) != 0 || rte_vhost_driver_start(v->path) != 0) {
 		socket_refusal(v, e);
 		socket_unregister(v, false);
 		return e->code;
@@ -115,9 +119,11 @@ static struct vhost *vhost_create(struct port *p, const struct port_conf *c)
 	memcpy(v->path, c->socket, sizeof(v->path));
 	v->server = c->server;
 	v->n_queues = c->n_queues;
+	v->own = !c->library;
 	v->backoff_ms = BACKOFF_MIN_MS;
 	for (uint16_t i = 0; i < 2 * c->n_queues; i++) {
 		v->rings[i].index = i;
+		v->rings[i].own = v->own;
 		v->rings[i].stop = true;
 	}
 	for (uint16_t q = 0; q < c->n_queues; q++) {
@@ -180,7 +186,9 @@ static const char *blame_print(const struct vhost *v, const struct vhost_talk *t
 		    "; the last peer set up more queue pairs than the port's %u: give the port more 'queues' "
 		    "or the guest fewer",
 		    v->n_queues);
-	else if (t->asked == 5)
+	else if (t->refused != NULL)
+		snprintf(buf, 160, "; the last peer was refused: %s", t->refused);
+	else if (t->asked == VHOST_MSG_SET_MEM_TABLE)
 		snprintf(buf, 160, "; the last peer's memory could not be mapped");
 	else if (t->asked != 0)
 		snprintf(buf, 160, "; the last peer's message %u was refused", t->asked);
@@ -271,9 +279,18 @@ static void report_running(struct vhost *v, const struct vhost_talk *t)
 {
 	uint16_t mtu = v->port->conf.mtu;
 
-	if (!t->rx_up[0] || !t->tx_up[0])
+	if (t->broken[0] != '\0')
+		port_state_set(v->port, PORT_FAILED,
+			       "the guest broke the rules of virtio: %s; it has to start its device anew",
+			       t->broken);
+	else if (!t->rx_up[0] || !t->tx_up[0])
 		port_state_set(v->port, PORT_WAITING,
 			       "connected; the guest has not enabled its first queue pair");
+	else if (t->unusable)
+		port_state_set(
+		    v->port, PORT_FAILED,
+		    "the guest set up a ring that cannot be used: a part of it is not in its memory, "
+		    "or what it wants to be interrupted by is no eventfd");
 	else if (t->guest_mtu > mtu)
 		port_state_set(v->port, PORT_UP,
 			       "the guest's host_mtu %u exceeds the port's mtu %u: longer frames are "
@@ -329,6 +346,19 @@ void vhost_heard(void *arg)
 	}
 }
 
+static void judge_due(void *arg)
+{
+	(void)arg;
+	vhost_talk_judge();
+}
+
+int vhost_init(struct err *e)
+{
+	if (timer_start("vhost-user faults", JUDGE_US, JUDGE_US, judge_due, NULL) == NULL)
+		return err_set(e, -ENOMEM, "vhost-user: out of memory");
+	return vhost_talk_init(e);
+}
+
 static void vhost_start(struct port *p)
 {
 	struct vhost *v = p->drv;
@@ -355,6 +385,19 @@ static json_t *features_json(uint64_t features)
 		uint8_t bit;
 		const char *name;
 	} known[] = {
+	    {VIRTIO_NET_F_CSUM, "csum"},
+	    {VIRTIO_NET_F_GUEST_CSUM, "guest-csum"},
+	    {VIRTIO_NET_F_GUEST_TSO4, "guest-tso4"},
+	    {VIRTIO_NET_F_GUEST_TSO6, "guest-tso6"},
+	    {VIRTIO_NET_F_GUEST_ECN, "guest-ecn"},
+	    {VIRTIO_NET_F_GUEST_UFO, "guest-ufo"},
+	    {VIRTIO_NET_F_HOST_TSO4, "host-tso4"},
+	    {VIRTIO_NET_F_HOST_TSO6, "host-tso6"},
+	    {VIRTIO_NET_F_HOST_ECN, "host-ecn"},
+	    {VIRTIO_NET_F_HOST_UFO, "host-ufo"},
+	    {VIRTIO_NET_F_GUEST_USO4, "guest-uso4"},
+	    {VIRTIO_NET_F_GUEST_USO6, "guest-uso6"},
+	    {VIRTIO_NET_F_HOST_USO, "host-uso"},
 	    {VIRTIO_NET_F_MRG_RXBUF, "mergeable"},
 	    {VIRTIO_NET_F_MQ, "multiqueue"},
 	    {VIRTIO_NET_F_MTU, "mtu"},
@@ -381,6 +424,7 @@ static void vhost_stats(const struct port *p, json_t *out)
 
 	for (uint16_t q = 0; q < v->n_queues; q++)
 		n_up += t.rx_up[q] && t.tx_up[q];
+	json_object_set_new(out, "datapath", json_string(v->own ? "own" : "library"));
 	json_object_set_new(out, "mode", json_string(v->server ? "server" : "client"));
 	json_object_set_new(out, "socket", json_string(v->path));
 	json_object_set_new(out, "connections", json_integer(t.n_connections));
@@ -417,6 +461,7 @@ const struct port_driver vhost_driver = {
     .mtu_changed = vhost_mtu_changed,
     .stats = vhost_stats,
     .rx = vhost_rx,
+    .rx_done = vhost_rx_done,
     .notify = vhost_notify,
     .tx = vhost_tx,
 };

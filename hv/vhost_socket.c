@@ -4,12 +4,14 @@
 // would take QEMU's only place; for listening it takes a connection to tell a stale socket from a live one.
 #include "vhost.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <libgen.h>
 #include <pwd.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -116,4 +118,35 @@ int vhost_socket_refusal(const char *path, struct err *e)
 		       "cannot listen on %s: the vhost-user library refuses; it serves about 500 listening "
 		       "or 1,000 connecting ports",
 		       path);
+}
+
+static bool is_librarys(int fd)
+{
+	int domain = 0, type = 0;
+	struct sockaddr_un peer;
+	socklen_t n = sizeof(int), n_peer = sizeof(peer);
+
+	return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) == 0 && domain == AF_UNIX &&
+	       getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n) == 0 && type == SOCK_STREAM &&
+	       getpeername(fd, (struct sockaddr *)&peer, &n_peer) == 0 && !(fcntl(fd, F_GETFL) & O_NONBLOCK);
+}
+
+// The library does not say which descriptor it is. Its connections are the streams of this process that block, and no
+// name is asked for, as a peer may have any.
+void vhost_socket_bound(void)
+{
+	struct timeval wait = {.tv_usec = VHOST_SOCKET_WAIT_MS * 1000};
+	DIR *all = opendir("/proc/self/fd");
+	struct dirent *one;
+
+	while (all != NULL && (one = readdir(all)) != NULL) {
+		int fd = atoi(one->d_name);
+
+		if (!is_librarys(fd))
+			continue;
+		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
+		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait));
+	}
+	if (all != NULL)
+		closedir(all);
 }

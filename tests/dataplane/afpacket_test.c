@@ -17,6 +17,7 @@
 #include <rte_ip.h>
 
 #include "device_rig.h"
+#include "dp/offload.h"
 
 static int peer = -1; // raw socket on vb
 
@@ -213,14 +214,26 @@ START_TEST(fragments_stay_fragments)
 }
 END_TEST
 
-START_TEST(an_open_checksum_is_completed)
+static struct pkt *next_packet(void)
+{
+	static struct pkt k[PKT_BURST];
+	uint64_t end = time_ns() + RIG_DEADLINE_NS;
+	uint16_t n;
+
+	while ((n = device_rx(k, PKT_BURST)) == 0)
+		ck_assert(time_ns() < end);
+	ck_assert_uint_eq(n, 1);
+	return k;
+}
+
+START_TEST(an_open_checksum_stays_open_both_ways)
 {
 	struct {
 		struct virtio_net_hdr v;
 		uint8_t f[101];
 	} __attribute__((packed))
-	s = {.v = {.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_start = 34, .csum_offset = 6}};
-	uint8_t want[101];
+	s = {.v = {.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_start = 34, .csum_offset = 6}},
+	got;
 	uint16_t sum = htons(0x1234); // stands for the pseudo header's
 	int fd;
 
@@ -228,12 +241,51 @@ START_TEST(an_open_checksum_is_completed)
 	device_up("net_af_packet0,iface=va", 1500);
 	fragment(s.f, 0, false, sizeof(s.f));
 	memcpy(s.f + 40, &sum, 2);
-	memcpy(want, s.f, sizeof(want));
-	sum = ~rte_raw_cksum(want + 34, sizeof(want) - 34);
-	memcpy(want + 40, &sum, 2);
 	fd = raw_open("vb", true);
 	ck_assert_int_eq(send(fd, &s, sizeof(s), 0), sizeof(s));
-	rig_wait(device_has(want, sizeof(want)));
+	struct pkt *k = next_packet();
+
+	ck_assert(rig_same(k, s.f, sizeof(s.f)));
+	ck_assert_uint_eq(k->vnet.flags, VIRTIO_NET_HDR_F_NEEDS_CSUM);
+	ck_assert_uint_eq(k->vnet.csum_start, 34);
+	ck_assert_uint_eq(k->vnet.csum_offset, 6);
+	ck_assert_uint_eq(device->live.offloads, OFFLOAD_CSUM);
+	k->n_users = 1;
+	ck_assert_uint_eq(device_tx(k, 1), 1);
+	device_rx_end(k, 1);
+	while (recv(fd, &got, sizeof(got), 0) < 0)
+		;
+	ck_assert_uint_eq(got.v.flags, VIRTIO_NET_HDR_F_NEEDS_CSUM);
+	ck_assert_uint_eq(got.v.csum_start, 34);
+	ck_assert_mem_eq(got.f, s.f, sizeof(s.f));
+	close(fd);
+	device_down();
+	veth_del();
+}
+END_TEST
+
+START_TEST(a_tag_put_back_shifts_what_is_asked)
+{
+	struct {
+		struct virtio_net_hdr v;
+		uint8_t f[104];
+	} __attribute__((packed))
+	s = {.v = {.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_start = 38, .csum_offset = 6}};
+	uint8_t tag[4] = {0x81, 0, 0, 10};
+	int fd;
+
+	veth_add();
+	device_up("net_af_packet0,iface=va", 1500);
+	fragment(s.f + 4, 0, false, sizeof(s.f) - 4);
+	memmove(s.f, s.f + 4, 12);
+	memcpy(s.f + 12, tag, 4);
+	fd = raw_open("vb", true);
+	ck_assert_int_eq(send(fd, &s, sizeof(s), 0), sizeof(s));
+	struct pkt *k = next_packet();
+
+	ck_assert(rig_same(k, s.f, sizeof(s.f)));
+	ck_assert_uint_eq(k->vnet.csum_start, 38);
+	device_rx_end(k, 1);
 	close(fd);
 	device_down();
 	veth_del();
@@ -496,7 +548,8 @@ static Suite *suite(void)
 	tcase_add_test(t, a_burst_fills_the_ring_and_starts_again);
 	tcase_add_test(t, a_cut_frame_is_dropped_and_counted);
 	tcase_add_test(t, fragments_stay_fragments);
-	tcase_add_test(t, an_open_checksum_is_completed);
+	tcase_add_test(t, an_open_checksum_stays_open_both_ways);
+	tcase_add_test(t, a_tag_put_back_shifts_what_is_asked);
 	tcase_add_test(t, what_the_host_sends_there_is_not_received);
 	tcase_add_test(t, frames_go_out_in_order);
 	tcase_add_test(t, a_frame_of_many_pieces_goes_out);

@@ -132,12 +132,23 @@ json_t *rig_stats(const struct port *p)
 	return out;
 }
 
+uint16_t rig_rx_queue(struct worker *w, struct port *p, uint16_t q, struct pkt *pkts, uint16_t n)
+{
+	uint16_t got = p->driver->rx(w, &p->rxqs[q], pkts, n);
+
+	for (uint16_t i = 0; i < got; i++)
+		ck_assert(pkt_own(w, &pkts[i]));
+	if (got > 0 && p->driver->rx_done != NULL)
+		p->driver->rx_done(w, &p->rxqs[q], pkts, got);
+	return got;
+}
+
 uint16_t rig_rx(struct port *p, struct pkt *pkts, uint16_t n)
 {
 	uint16_t sum = 0;
 
 	for (uint16_t q = 0; q < p->conf.n_queues && sum < n; q++)
-		sum += p->driver->rx(&worker, &p->rxqs[q], pkts + sum, n - sum);
+		sum += rig_rx_queue(&worker, p, q, pkts + sum, n - sum);
 	return sum;
 }
 

@@ -36,7 +36,8 @@ json_t *rig_stats(const struct port *p);
 	} while (0)
 #define rig_wait_why(p, text) rig_wait(strstr((p)->why, text) != NULL)
 
-// Worker: one poll, at most `n` packets; sends one frame and says whether it was taken.
+// Worker: one poll, at most `n` packets, owned; sends one frame and says whether it was taken.
+uint16_t rig_rx_queue(struct worker *w, struct port *p, uint16_t q, struct pkt *pkts, uint16_t n);
 uint16_t rig_rx(struct port *p, struct pkt *pkts, uint16_t n);
 bool rig_tx(struct port *p, uint16_t queue, const void *frame, uint32_t len);
 

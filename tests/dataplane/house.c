@@ -257,7 +257,7 @@ static struct frame *frame_new(size_t len)
 	struct frame *f = &frames[next_frame++ % N_FRAMES];
 
 	ck_assert_uint_le(len, FRAME_BYTES);
-	memset(f->bytes, 0, len);
+	memset(f, 0, offsetof(struct frame, bytes) + len);
 	f->len = len;
 	return f;
 }
@@ -319,7 +319,7 @@ void house_rounds(void)
 
 void inject_many(const char *name, const struct frame *f, int n)
 {
-	last = *f;
+	memcpy(&last, f, offsetof(struct frame, bytes) + f->len);
 	for (int i = 0; i < n; i++)
 		ring_queue(name, f);
 	if (workers_n() == 0)

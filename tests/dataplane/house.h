@@ -17,10 +17,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FRAME_BYTES 9300
+#include <linux/virtio_net.h>
+
+#define FRAME_BYTES 65600
 
 struct frame {
 	size_t len;
+	struct virtio_net_hdr_v1 vnet; // what the sender asks for, what the receiver is asked
 	uint8_t bytes[FRAME_BYTES];
 };
 
@@ -74,7 +77,10 @@ void ring_hold(bool on);               // whether who opens a ring has to wait
 bool ring_is_opening(void);
 void ring_up(const char *port, bool up);
 void ring_accept(const char *port, int n); // the next n frames only, then the queue is full; -1 = all
+void ring_send_on(const char *port, uint16_t queue); // 0 at the start
+uint16_t ring_received_on(const char *port);         // its last frame
 void ring_borrow(const char *port,
-		 size_t piece);          // lends its frames in pieces of so many bytes; 0 = owned again
-size_t ring_delivered(const char *port); // frames not yet expected
-const struct frame *ring_take(const char *port); // the next of them, NULL = none
+		 size_t piece); // lends its frames in pieces of so many bytes; 0 = owned again
+void ring_offloads(const char *port, uint32_t mask); // enum port_offload; 0 at the start
+size_t ring_delivered(const char *port);             // frames not yet expected
+const struct frame *ring_take(const char *port);     // the next of them, NULL = none

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <threads.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -31,6 +32,8 @@ struct ring {
 	_Atomic bool has_late;
 	struct frame late; // comes before it is armed
 	size_t piece;
+	uint16_t rx_queue;         // on which it sends
+	_Atomic uint16_t tx_queue; // on which it received last
 	bool started;
 	struct frame lent[PKT_BURST];
 	struct iovec iov[PKT_BURST][MAX_PIECES], rest[PKT_BURST][MAX_PIECES];
@@ -43,8 +46,7 @@ static bool fifo_put(struct fifo *f, const struct frame *frame)
 		return false;
 	struct frame *copy = malloc(offsetof(struct frame, bytes) + frame->len);
 
-	copy->len = frame->len;
-	memcpy(copy->bytes, frame->bytes, frame->len);
+	memcpy(copy, frame, offsetof(struct frame, bytes) + frame->len);
 	f->frame[f->head++ % RING_FRAMES] = copy;
 	return true;
 }
@@ -55,8 +57,7 @@ static bool fifo_get(struct fifo *f, struct frame *out)
 		return false;
 	struct frame *copy = f->frame[f->tail++ % RING_FRAMES];
 
-	out->len = copy->len;
-	memcpy(out->bytes, copy->bytes, copy->len);
+	memcpy(out, copy, offsetof(struct frame, bytes) + copy->len);
 	free(copy);
 	return true;
 }
@@ -147,6 +148,7 @@ static void lend(struct ring *r, uint16_t at, struct pkt *p, uint16_t src)
 	for (size_t off = 0; off < f->len; off += r->piece, n++)
 		r->iov[at][n] = (struct iovec){f->bytes + off, RTE_MIN(r->piece, f->len - off)};
 	pkt_init_borrowed(p, r->iov[at], n, r->rest[at], src);
+	p->vnet = f->vnet;
 }
 
 static bool give(struct worker *w, struct frame *f, struct pkt *p, uint16_t src)
@@ -168,6 +170,7 @@ static bool give(struct worker *w, struct frame *f, struct pkt *p, uint16_t src)
 			rte_pktmbuf_chain(m, seg);
 	}
 	pkt_init_owned(p, m, src);
+	p->vnet = f->vnet;
 	return true;
 }
 
@@ -194,7 +197,7 @@ static uint16_t ring_rx(struct worker *w, struct rxq *q, struct pkt *pkts, uint1
 	struct ring *r = q->drv;
 	uint16_t got = 0;
 
-	if (q->id != 0)
+	if (q->id != r->rx_queue)
 		return 0;
 	for (; got < n && fifo_get_locked(r, &r->in, &r->lent[got]); got++) {
 		if (r->piece > 0)
@@ -223,6 +226,7 @@ static void frame_from(const struct pkt *p, struct frame *f)
 	uint16_t n = pkt_iov(p, iov, MAX_PIECES);
 
 	f->len = 0;
+	f->vnet = p->vnet;
 	for (uint16_t i = 0; i < n; i++) {
 		memcpy(f->bytes + f->len, iov[i].iov_base, iov[i].iov_len);
 		f->len += iov[i].iov_len;
@@ -234,10 +238,11 @@ static void frame_from(const struct pkt *p, struct frame *f)
 static uint16_t ring_tx(struct worker *w, struct txq *q, struct pkt **pkts, uint16_t n)
 {
 	struct ring *r = q->drv;
-	struct frame f;
+	static thread_local struct frame f;
 	uint16_t sent = 0;
 
 	(void)w;
+	r->tx_queue = q->id;
 	for (; sent < n && r->accept != 0; sent++) {
 		frame_from(pkts[sent], &f);
 		if (!fifo_put_locked(r, &r->out, &f))
@@ -282,7 +287,7 @@ void ring_late(const char *port, const struct frame *f)
 {
 	struct ring *r = ring_of(port);
 
-	r->late = *f;
+	memcpy(&r->late, f, offsetof(struct frame, bytes) + f->len);
 	atomic_store(&r->has_late, true);
 }
 
@@ -329,9 +334,24 @@ void ring_up(const char *port, bool up)
 	atomic_store(&port_find(port)->live.up, up);
 }
 
+void ring_offloads(const char *port, uint32_t mask)
+{
+	atomic_store(&port_find(port)->live.offloads, mask);
+}
+
 void ring_accept(const char *port, int n)
 {
 	ring_of(port)->accept = n;
+}
+
+void ring_send_on(const char *port, uint16_t queue)
+{
+	ring_of(port)->rx_queue = queue;
+}
+
+uint16_t ring_received_on(const char *port)
+{
+	return ring_of(port)->tx_queue;
 }
 
 void ring_borrow(const char *port, size_t piece)

@@ -40,7 +40,7 @@ static void check_from_guest(struct guest *g, struct port *p, uint16_t queue, ui
 
 	rig_frame(frame, len, 5 + queue);
 	ck_assert(guest_send(g, queue, frame, len));
-	rig_wait(p->driver->rx(rig_worker(), &p->rxqs[queue], &pkt, 1) == 1);
+	rig_wait(rig_rx_queue(rig_worker(), p, queue, &pkt, 1) == 1);
 	ck_assert_int_eq(pkt.src, p->index);
 	ck_assert(rig_same(&pkt, frame, len));
 	pkt_free(&pkt);
@@ -307,7 +307,7 @@ static void *storm(void *arg)
 
 	w.pool = pool_shared();
 	while (!storm_end) {
-		uint16_t n = p->driver->rx(&w, &p->rxqs[0], pkts, PKT_BURST);
+		uint16_t n = rig_rx_queue(&w, p, 0, pkts, PKT_BURST);
 		struct pkt *list[PKT_BURST];
 
 		for (uint16_t i = 0; i < n; i++)
@@ -445,6 +445,27 @@ START_TEST(server_takes_the_place_of_a_stale_socket)
 }
 END_TEST
 
+// Else one such peer would stop all conversations: the library has one thread for them.
+START_TEST(peer_that_stops_within_a_message_is_let_go)
+{
+	static const uint32_t header[] = {8, 1, 8}; // 8 bytes are to follow
+	struct port_conf c = conf_of("vm1.sock", true, 1);
+	struct port *p = rig_port_start(&vhost_driver, &c);
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	char byte;
+
+	strcpy(un.sun_path, c.socket);
+	ck_assert_int_eq(connect(fd, (struct sockaddr *)&un, sizeof(un)), 0);
+	rig_wait_why(p, "connected; waits for the guest's driver");
+	ck_assert_int_eq(write(fd, header, sizeof(header)), sizeof(header));
+	rig_wait(read(fd, &byte, 1) == 0);
+	close(fd);
+	rig_wait_why(p, "waits for the guest on /");
+	rig_port_stop(p);
+}
+END_TEST
+
 START_TEST(second_port_on_a_path_waits_until_the_first_is_gone)
 {
 	struct port_conf c = conf_of("vm1.sock", true, 1), d = c;
@@ -497,6 +518,7 @@ int main(void)
 	tcase_add_test(t, client_says_what_is_wrong_with_the_socket);
 	tcase_add_test(t, server_refuses_paths_it_must_not_take);
 	tcase_add_test(t, server_takes_the_place_of_a_stale_socket);
+	tcase_add_test(t, peer_that_stops_within_a_message_is_let_go);
 	tcase_add_test(t, second_port_on_a_path_waits_until_the_first_is_gone);
 	tcase_add_test(t, impossible_confs_are_refused);
 	suite_add_tcase(s, t);
@@ -509,6 +531,12 @@ int main(void)
 	}
 	signal(SIGPIPE, SIG_IGN); // the guest's own library writes to a socket that we have closed
 	rig_init();
+	struct err e;
+
+	if (vhost_talk_init(&e) != 0) {
+		fprintf(stderr, "%s\n", e.text);
+		return 1;
+	}
 	srunner_set_fork_status(sr, CK_NOFORK);
 	srunner_run_all(sr, CK_NORMAL);
 	int failed = srunner_ntests_failed(sr);

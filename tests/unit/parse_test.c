@@ -16,7 +16,7 @@ struct frame {
 struct result {
 	struct pkt p;
 	enum drop drop;
-	uint32_t hash;
+	uint32_t hash, hash_both;
 };
 
 static struct result parse_frame(const struct frame *f, uint32_t len, uint32_t head_len)
@@ -32,6 +32,7 @@ static struct result parse_frame(const struct frame *f, uint32_t len, uint32_t h
 	r.p.l4_off = r.p.l3_off = 77;
 	r.drop = parse(&r.p);
 	r.hash = r.drop == DROP_NONE ? parse_hash(&r.p, 7) : 0;
+	r.hash_both = r.drop == DROP_NONE ? parse_hash_both(&r.p, 7) : 0;
 	free(exact);
 	r.p.data = NULL;
 	return r;

@@ -5,7 +5,7 @@ import time
 
 import noise
 import paired
-from evswitch import Evswitchd
+from evswitch import Evswitchd, add_guest
 from front import Front
 from machine import run_dir, wait_for
 from sides import Ours
@@ -26,7 +26,7 @@ def start(directory, stack, name, n, *options):
     rpc = switch.rpc()
     rpc("switch.add", name="sw0", kind="internal")
     for i in range(n):
-        rpc("port.add", name=f"vm{i}", switch="sw0", type="guest", socket=f"{where}/{i}.sock", mode="client")
+        add_guest(rpc, f"vm{i}", "sw0", f"{where}/{i}.sock", "client")
     front = Front(where, "front", [f"{where}/%d.sock"], "--devices", n, "--server", *options)
     stack.callback(front.stop)
     wait_for(lambda: all(p["state"] == "up" for p in rpc("port.show")), 60, f"all {n} guests are up")

@@ -7,7 +7,7 @@ of their own, and only the guests of one number run at a time.
 import contextlib
 
 import paired
-from evswitch import Evswitchd
+from evswitch import Evswitchd, add_guest
 from front import Front
 from machine import run_dir
 from ovs import Ovs
@@ -38,8 +38,7 @@ def ours(directory, stack, cases):
             rpc("switch.add", name=f"sw{n}.{pair}", kind="internal")
             for end in "ab":
                 sockets.append(directory / f"{end}{n}.{pair}.sock")
-                rpc("port.add", name=f"{end}{n}.{pair}", switch=f"sw{n}.{pair}", type="guest", socket=str(sockets[-1]),
-                    mode="server")
+                add_guest(rpc, f"{end}{n}.{pair}", f"sw{n}.{pair}", sockets[-1])
         front = Front(directory, f"front-ours-{n}", sockets, *options)
         stack.callback(front.stop)
         found.append(Ours(label("evswitch", n), switch, front, stack))

@@ -19,7 +19,8 @@ BUSY = re.compile(r"avg processing cycles per packet: [\d.]+ \((\d+)/")
 class Ovs:
     """Two processes; the second one is the switch."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, *settings):
+        """settings: of other_config."""
         if not os.access(SWITCHD, os.X_OK):
             raise Trouble("Open vSwitch with DPDK is not installed: run tools/setup --bench")
         self.directory = directory / "ovs"
@@ -29,12 +30,12 @@ class Ovs:
         self.db = f"unix:{where}/db.sock"
         self.parts = contextlib.ExitStack()
         try:
-            self.start()
+            self.start(settings)
         except BaseException:
             self.parts.close()
             raise
 
-    def start(self):
+    def start(self, settings):
         where, on = self.directory, ["taskset", "-c", str(GENERATOR_CORE)]
         self.run("ovsdb-tool", "create", f"{where}/conf.db", SCHEMA)
         database = Process([*on, "ovsdb-server", f"{where}/conf.db", f"--remote=p{self.db}",
@@ -47,7 +48,8 @@ class Ovs:
         self.vsctl("--no-wait", "init")
         self.vsctl("--no-wait", "set", "Open_vSwitch", ".", "other_config:dpdk-init=true", f"other_config:{memory}",
                    f"other_config:dpdk-extra=\"{extra}\"", f"other_config:dpdk-lcore-mask={1 << GENERATOR_CORE:#x}",
-                   f"other_config:pmd-cpu-mask={1 << SWITCH_CORE:#x}")
+                   f"other_config:pmd-cpu-mask={1 << SWITCH_CORE:#x}",
+                   *(f"other_config:{s}" for s in settings))
         self.switch = Process([*on, SWITCHD, self.db, "--disable-system", f"--unixctl={where}/vs.ctl"],
                               where / "vs.log", env=self.env)
         self.parts.callback(self.switch.stop)
@@ -83,9 +85,10 @@ class Ovs:
         self.vsctl("add-br", name, "--", "set", "bridge", name, "datapath_type=netdev",
                    f"other_config:mac-table-size={max_macs}")
 
-    def add_guest(self, name, bridge=BRIDGE):
-        """The path of the socket on which it listens."""
-        self.vsctl("add-port", bridge, name, "--", "set", "Interface", name, "type=dpdkvhostuser")
+    def add_guest(self, name, bridge=BRIDGE, server=None):
+        """The path of the socket on which it listens, unless it is the client of a guest that listens on `server`."""
+        how = ["type=dpdkvhostuserclient", f"options:vhost-server-path={server}"] if server else ["type=dpdkvhostuser"]
+        self.vsctl("add-port", bridge, name, "--", "set", "Interface", name, *how)
         return self.directory / name
 
     def macs(self):

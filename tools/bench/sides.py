@@ -10,12 +10,12 @@ import time
 
 import noise
 import testpmd
-from evswitch import Evswitchd
-from machine import SWITCH_CORE, wait_for
+from evswitch import Evswitchd, add_guest
+from machine import SWITCH_CORE
 from ovs import BRIDGE, Ovs
 
 WARM_S, WINDOW_S = 0.05, 0.1
-BURSTS = 24  # 24 × 32 frames in flight each way
+SMALL = testpmd.Circle()
 
 
 class Side:
@@ -75,52 +75,38 @@ class Ours(Side):
                 "lost": sum(p["dropped"] for p in self.rpc("port.show"))}
 
 
-def start_traffic(guests, knows, frame_bytes):
-    """One burst each way teaches the switch both addresses; the frames that then circle are known unicast."""
-    if frame_bytes:
-        guests.ask(f"set txpkts {frame_bytes}")
-    guests.ask("start tx_first 1")
-    wait_for(knows, 10, "the switch has learned both guests' addresses")
-    guests.ask("stop")
-    guests.ask(f"start tx_first {BURSTS}")
-
-
-def start_null(directory, stack, frame_bytes=None):
+def start_null(directory, stack, load=SMALL, ports=""):
+    """ports: more of the vhost ports' arguments."""
     sockets = [directory / "null0.sock", directory / "null1.sock"]
-    switch = testpmd.null_switch(directory, sockets, SWITCH_CORE)
+    switch = testpmd.null_switch(directory, sockets, SWITCH_CORE, load.frame_bytes, ports)
     stack.callback(switch.stop)
-    guests = testpmd.guests(directory, "guests-null", sockets)
-    stack.callback(guests.stop)
-    start_traffic(guests, lambda: True, frame_bytes)
+    guests = load.start(directory, "guests-null", sockets, stack, lambda: True)
     return Side("testpmd io", switch, guests, stack)
 
 
-def start_ovs(directory, stack, frame_bytes=None):
+def start_ovs(directory, stack, load=SMALL):
     switch = Ovs(directory)
     stack.callback(switch.stop)
     switch.add_bridge(BRIDGE, 2048)
-    guests = testpmd.guests(directory, "guests-ovs", [switch.add_guest(f"vm{i}") for i in (1, 2)])
-    stack.callback(guests.stop)
-    start_traffic(guests, lambda: set(testpmd.MACS) <= switch.macs(), frame_bytes)
+    sockets = [switch.add_guest(f"vm{i}") for i in (1, 2)]
+    guests = load.start(directory, "guests-ovs", sockets, stack, lambda: len(switch.macs()) >= 2)
     return Side("Open vSwitch", switch, guests, stack)
 
 
 def learned(rpc):
-    return {r["mac"]: r["port"] for r in rpc("fdb.show")} == {testpmd.MACS[0]: "vm1", testpmd.MACS[1]: "vm2"}
+    """Each guest has one address, at its port."""
+    return sorted(r["port"] for r in rpc("fdb.show")) == ["vm1", "vm2"]
 
 
-def start_ours(directory, stack, frame_bytes=None, options=(), prepare=lambda rpc: None):
-    """prepare(rpc) changes the ports before the guests are there."""
+def start_ours(directory, stack, load=SMALL, options=(), port=None, prepare=lambda rpc: None):
+    """port: what more is said of both ports; prepare(rpc) changes them before the guests are there."""
     switch = Evswitchd(directory, options)
     stack.callback(switch.stop)
     rpc = switch.rpc()
     rpc("switch.add", name="sw0", kind="internal")
     sockets = [directory / "vm1.sock", directory / "vm2.sock"]
     for i, s in enumerate(sockets, 1):
-        rpc("port.add", name=f"vm{i}", switch="sw0", type="guest", socket=str(s), mode="server")
+        add_guest(rpc, f"vm{i}", "sw0", s, **(port or {}))
     prepare(rpc)
-    guests = testpmd.guests(directory, "guests-ours", sockets)
-    stack.callback(guests.stop)
-    wait_for(lambda: all(p["state"] == "up" for p in rpc("port.show")), 10, "both guests are up")
-    start_traffic(guests, lambda: learned(rpc), frame_bytes)
+    guests = load.start(directory, "guests-ours", sockets, stack, lambda: learned(rpc))
     return Ours("evswitch", switch, guests, stack)

@@ -1,4 +1,4 @@
-"""dpdk-testpmd, as the null switch between two vhost ports and as a guest with two virtio-user ports."""
+"""dpdk-testpmd, as the null switch between two vhost ports and as two guests with virtio-user ports."""
 
 import contextlib
 import os
@@ -7,12 +7,17 @@ import re
 import select
 import time
 
-from machine import GENERATOR_CORE, MEMORY_MB, Process, Trouble, use_huge
+from machine import GENERATOR_CORE, MEMORY_MB, Process, Trouble, use_huge, wait_for
 
 PROMPT = b"testpmd> "
 ANSWER_S = 30
 MBUFS = 16384
 RING = 1024
+BURST = 32  # frames of testpmd's
+MOST_BURSTS = 24  # in flight each way
+SEGMENT_BYTES = 2000  # a buffer has room for 2,048
+CHAINS = ("--tx-offloads=0x8000",)  # frames of several buffers
+LONG = ("--max-pkt-len=9216", "--enable-scatter", *CHAINS)  # of virtio-user ports, which want to be told
 CYCLES = re.compile(r"total cycles=(\d+) / total io packets=(\d+)")
 MACS = ("02:00:00:00:00:0a", "02:00:00:00:00:0b")
 
@@ -37,7 +42,9 @@ class Testpmd(Process):
         finally:
             os.close(theirs)
         try:
-            self.read()
+            said = self.read()
+            if "Start ports failed" in said:
+                raise Trouble(f"dpdk-testpmd did not start its ports:\n{said[-600:]}")
         except BaseException:
             self.stop()
             raise
@@ -77,15 +84,41 @@ class Testpmd(Process):
             self.terminal = None
 
 
-def null_switch(directory, sockets, core):
-    t = Testpmd(directory, "null", core, [f"net_vhost{i},iface={s}" for i, s in enumerate(sockets)],
-                ["--record-core-cycles"])
+def null_switch(directory, sockets, core, frame_bytes=64, more=""):
+    """more: of the vhost ports' arguments."""
+    t = Testpmd(directory, "null", core, [f"net_vhost{i},iface={s}{more}" for i, s in enumerate(sockets)],
+                ["--record-core-cycles", *(CHAINS if frame_bytes > SEGMENT_BYTES else ())])
     t.ask("start")
     return t
 
 
-def guests(directory, name, sockets):
+class Circle:
     """One process that is both guests. What it sends on one port comes back on the other: a closed loop."""
-    vdevs = [f"net_virtio_user{i},path={s},mac={m},queue_size={RING}" for i, (s, m) in enumerate(zip(sockets, MACS))]
-    return Testpmd(directory, name, GENERATOR_CORE, vdevs,
-                   ["--txonly-multi-flow", f"--eth-peer=0,{MACS[1]}", f"--eth-peer=1,{MACS[0]}"])
+
+    def __init__(self, frame_bytes=64, packed=False):
+        """Bytes without FCS. Longer frames are chains, received in mergeable buffers."""
+        self.frame_bytes, self.packed = frame_bytes, packed
+
+    def segments(self):
+        whole, rest = divmod(self.frame_bytes, SEGMENT_BYTES)
+        return [SEGMENT_BYTES] * whole + [rest] * (rest > 0)
+
+    def bursts(self):
+        n = len(self.segments())
+        descriptors = n + (n > 1)  # a chain's header has one of its own
+        return min(MOST_BURSTS, RING * 3 // 4 // (BURST * descriptors))
+
+    def start(self, directory, name, sockets, stack, knows):
+        """One burst each way teaches the switch both addresses; the frames that then circle are known unicast."""
+        vdevs = [f"net_virtio_user{i},path={s},mac={m},queue_size={RING},packed_vq={self.packed:d}"
+                 for i, (s, m) in enumerate(zip(sockets, MACS))]
+        guests = Testpmd(directory, name, GENERATOR_CORE, vdevs,
+                         ["--txonly-multi-flow", f"--eth-peer=0,{MACS[1]}", f"--eth-peer=1,{MACS[0]}",
+                          *(LONG if self.frame_bytes > SEGMENT_BYTES else ())])
+        stack.callback(guests.stop)
+        guests.ask("set txpkts " + ",".join(map(str, self.segments())))
+        guests.ask("start tx_first 1")
+        wait_for(knows, 10, "the switch has learned both guests' addresses")
+        guests.ask("stop")
+        guests.ask(f"start tx_first {self.bursts()}")
+        return guests

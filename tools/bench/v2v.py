@@ -41,16 +41,16 @@ def ours_with(**more):
     return lambda directory, stack: sides.start_ours(directory, stack, **more)
 
 
-def v2v_64(row):
-    rounds = run(row, sides.start_ours, sides.start_null, sides.start_ovs)
-    paired.ratio(row, rounds, "cycles", "evswitch", "testpmd io", 1.25, False)
-    paired.ratio(row, rounds, "cycles", "evswitch", "Open vSwitch", 1.05, False)
-
-
-def v2v_1518(row):
-    size = 1514  # without FCS
-    rounds = run(row, ours_with(frame_bytes=size), lambda d, s: sides.start_null(d, s, size))
-    paired.ratio(row, rounds, "cycles", "evswitch", "testpmd io", 1.08, False)
+def beside(load, io, ovs=None, **port):
+    """A row: at most io × the cycles of testpmd and ovs × those of Open vSwitch. port: of evswitch's."""
+    def measure(row):
+        peers = [lambda d, s: sides.start_null(d, s, load)]
+        peers += [lambda d, s: sides.start_ovs(d, s, load)] if ovs else []
+        rounds = run(row, ours_with(load=load, port=port), *peers)
+        paired.ratio(row, rounds, "cycles", "evswitch", "testpmd io", io, False)
+        if ovs:
+            paired.ratio(row, rounds, "cycles", "evswitch", "Open vSwitch", ovs, False)
+    return measure
 
 
 def good_rates(rounds):

@@ -1,10 +1,12 @@
-// What the data plane's own code costs per packet, in instructions: run under callgrind by ./run, which collects within
-// worker_burst() only and reads one dump per situation.
+// What the data plane's own code costs per packet, in instructions: run under callgrind by ./run, which reads one dump per
+// situation. Counted is worker_burst(), with rings also what takes from them and gives back.
 #include <stdio.h>
 #include <unistd.h>
 
 #include <valgrind/callgrind.h>
 
+#include "dp/snap.h"
+#include "guest.h"
 #include "rig.h"
 
 #define WARM_BURSTS 1000
@@ -14,6 +16,7 @@
 #define MANY_PORTS  200
 #define MANY_SWITCH 50
 #define GROW_TURNS  64
+#define RING_SWITCH 200 // and the next: numbers that no other has
 
 static struct port *ends[2];
 static const struct port *const *const both = (const struct port *const *)ends;
@@ -26,7 +29,11 @@ static void burst(int from, uint32_t n_flows)
 	burst_open(&b);
 	for (int i = 0; i < PKT_BURST; i++)
 		frame_write(b.frame[i], from, n_sent[from]++ % n_flows);
-	worker_burst(w, burst_receive(&b, ends[from]), w->pkts, PKT_BURST);
+	struct rxq *q = burst_receive(&b, ends[from]);
+
+	CALLGRIND_TOGGLE_COLLECT;
+	worker_burst(w, q, w->pkts, PKT_BURST);
+	CALLGRIND_TOGGLE_COLLECT;
 }
 
 static void bursts(uint32_t n, uint32_t n_flows)
@@ -60,9 +67,53 @@ static void measure(const char *what, bool flows, uint32_t n_flows)
 	printf("%s %lu\n", what, n);
 }
 
+// From a guest's ring to another's.
+static void ring_burst(int from)
+{
+	struct rxq *q = &ends[from]->rxqs[0];
+
+	guest_send(ends[from], from);
+	w->snap = snap_now();
+	CALLGRIND_TOGGLE_COLLECT;
+	uint16_t n = ends[from]->driver->rx(w, q, w->pkts, PKT_BURST);
+
+	worker_burst(w, q, w->pkts, n);
+	ends[from]->driver->rx_done(w, q, w->pkts, n);
+	CALLGRIND_TOGGLE_COLLECT;
+	guest_reap(ends[from]);
+	guest_receive(ends[!from]);
+}
+
+static void ring_warm(void)
+{
+	for (int i = 0; i < WARM_BURSTS; i++)
+		ring_burst(i % 2);
+	tables_tend(both, 2);
+}
+
+static void measure_rings(const char *what, int number, bool packed)
+{
+	const uint64_t n = BURSTS * PKT_BURST;
+
+	switch_make(number);
+	for (int i = 0; i < 2; i++)
+		ends[i] = guest_make(2 * number + i, number, packed);
+	w->flows_on = true;
+	ring_warm();
+	uint64_t n_hits = hits(both, 2);
+
+	CALLGRIND_ZERO_STATS;
+	for (int i = 0; i < BURSTS; i++)
+		ring_burst(i % 2);
+	CALLGRIND_DUMP_STATS_AT(what);
+	must(hits(both, 2) - n_hits == n, "the packets do not take the way that is measured");
+	printf("%s %lu\n", what, n);
+}
+
 int main(int argc, char **argv)
 {
 	must(argc == 2, "usage: budget STATE");
+	guests_init();
 	start(argv[1]);
 	switch_make(0);
 	for (int i = 0; i < 2; i++)
@@ -79,6 +130,8 @@ int main(int argc, char **argv)
 		port_make(MANY_PORTS + i, i);
 	}
 	measure("mixed-50-switches", true, FEW_FLOWS);
+	measure_rings("v2v-split", RING_SWITCH, false);
+	measure_rings("v2v-packed", RING_SWITCH + 1, true);
 	fflush(stdout);
 	_exit(0); // what is taken apart at the end is not measured
 }

@@ -132,12 +132,12 @@ void switch_make(int number)
 	edit(&d);
 }
 
-struct port *port_make(int number, int sw)
+struct port *port_make_of(const char *kind, int number, int sw)
 {
 	struct edit d = {.kind = "port",
 			 .conf =
 			     json_pack("{s:s, s:o, s:o}", "type", "guest", "switch", json_sprintf("sw%d", sw),
-				       "device", json_sprintf("null:%d", number))};
+				       "device", json_sprintf("%s:%d", kind, number))};
 
 	snprintf(d.name, sizeof(d.name), "p%d", number);
 	edit(&d);
@@ -146,6 +146,11 @@ struct port *port_make(int number, int sw)
 	while (p->state != PORT_UP)
 		loop_turn();
 	return p;
+}
+
+struct port *port_make(int number, int sw)
+{
+	return port_make_of("null", number, sw);
 }
 
 // Traffic

@@ -22,7 +22,8 @@ extern struct worker *w;
 void must(bool ok, const char *what); // ends the program unless `ok`
 void start(const char *state);        // with its state in a new file of this name
 void switch_make(int number);
-struct port *port_make(int number, int sw); // up, of switch `sw`
+struct port *port_make(int number, int sw);                      // up, of switch `sw`
+struct port *port_make_of(const char *kind, int number, int sw); // of the driver that claims KIND:NUMBER
 
 // UDP from one end to the other, between the pair of addresses `flow`: 10 + from in front, the pair behind.
 void frame_write(uint8_t *f, int from, uint32_t flow);

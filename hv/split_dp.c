@@ -1,0 +1,310 @@
+// Split virtqueues (virtio 1.2, 2.7). Workers.
+//
+// Both directions go in passes over a burst, so that lines of the guest's memory come while others are worked
+// on: heads, then descriptors, then bytes; the used index is published once.
+#include "virtq_dp.h"
+
+#include <rte_atomic.h>
+
+#include "dp/worker.h"
+
+// Entries that the guest has made available and nobody has taken.
+static uint16_t available(struct virtq *r)
+{
+	uint16_t n = __atomic_load_n(&r->avail->idx, __ATOMIC_ACQUIRE) - r->next;
+
+	if (unlikely(n > r->size)) {
+		virtq_refuse(r, VIRTQ_INDEX);
+		return 0;
+	}
+	return n;
+}
+
+static uint16_t head_at(const struct virtq *r, uint16_t entry)
+{
+	return __atomic_load_n(&r->avail->ring[entry & (r->size - 1)], __ATOMIC_RELAXED);
+}
+
+// Chains of descriptors
+
+static bool chain_indirect(struct virtq *r, struct chain *c, struct vring_desc ref)
+{
+	uint32_t n, at = 0;
+	const uint8_t *table = chain_table(r, ref.addr, ref.len, ref.flags, &n);
+
+	for (uint32_t seen = 0; table != NULL && seen < n; seen++) {
+		struct vring_desc e;
+
+		if (at >= n)
+			break;
+		entry_load_unaligned(&e, table + at * sizeof(e));
+		if (e.flags & VRING_DESC_F_INDIRECT)
+			return virtq_refuse(r, VIRTQ_INDIRECT);
+		if (!chain_add(r, c, e.addr, e.len, e.flags))
+			return false;
+		if (!(e.flags & VRING_DESC_F_NEXT))
+			return true;
+		at = e.next;
+	}
+	return table != NULL && virtq_refuse(r, VIRTQ_CHAIN);
+}
+
+// All buffers of a chain, behind those that are there. False: as chain_add().
+static bool chain_read(struct virtq *r, struct chain *c, uint16_t head)
+{
+	uint16_t at = head;
+
+	for (uint32_t seen = 0; seen < r->size; seen++) {
+		struct vring_desc e;
+
+		if (at >= r->size)
+			return virtq_refuse(r, seen == 0 ? VIRTQ_HEAD : VIRTQ_CHAIN);
+		entry_load(&e, &r->desc[at]);
+		if (e.flags & VRING_DESC_F_INDIRECT)
+			return chain_indirect(r, c, e);
+		if (!chain_add(r, c, e.addr, e.len, e.flags))
+			return false;
+		if (!(e.flags & VRING_DESC_F_NEXT))
+			return true;
+		at = e.next;
+	}
+	return virtq_refuse(r, VIRTQ_CHAIN);
+}
+
+// Completing
+
+static void used_put(const struct virtq *r, uint16_t entry, uint32_t id, uint32_t len)
+{
+	struct vring_used_elem *e = &r->used->ring[entry & (r->size - 1)];
+	uint64_t both = id | (uint64_t)len << 32;
+
+	memcpy(e, &both, sizeof(both));
+}
+
+static void used_log(const struct virtq *r, uint16_t entry, uint16_t n)
+{
+	for (uint16_t i = 0; i < n; i++) {
+		size_t at = offsetof(struct vring_used, ring[(entry + i) & (r->size - 1)]);
+
+		virtq_log_used(r, at, sizeof(struct vring_used_elem));
+	}
+	virtq_log_used(r, offsetof(struct vring_used, idx), sizeof(r->used->idx));
+}
+
+// 2.7.7.2, 2.7.10: whether the guest wants to hear of what was completed since `was`. The first time it hears
+// in any case: whoever worked on the ring before may have completed without saying so.
+static bool wants_call(struct virtq *r, uint16_t was)
+{
+	uint16_t wanted;
+
+	if (!r->event_idx)
+		return !(__atomic_load_n(&r->avail->flags, __ATOMIC_RELAXED) & VRING_AVAIL_F_NO_INTERRUPT);
+	if (!r->signalled) {
+		r->signalled = true;
+		return true;
+	}
+	wanted = __atomic_load_n(&r->avail->ring[r->size], __ATOMIC_RELAXED);
+	return (uint16_t)(r->done - wanted - 1) < (uint16_t)(r->done - was);
+}
+
+// The next n entries of the used ring have been written.
+static void publish(struct virtq *r, uint16_t n)
+{
+	uint16_t was = r->done;
+
+	r->done += n;
+	__atomic_store_n(&r->used->idx, r->done, __ATOMIC_RELEASE);
+	if (unlikely(r->log))
+		used_log(r, was, n);
+	rte_smp_mb(); // the guest sees it before we see whether it wants to be told
+	if (unlikely(wants_call(r, was)))
+		virtq_call(r);
+}
+
+// Taking
+
+static bool take_hard(struct worker *w, struct virtq *r, struct pkt *p, uint16_t head, uint16_t src)
+{
+	struct chain c;
+
+	chain_begin(&c, 0, VIRTQ_MAX_FRAME + r->header);
+	return chain_read(r, &c, head) && virtq_lend(w, r, p, &c, src);
+}
+
+uint16_t split_take(struct worker *w, struct virtq *r, struct pkt *pkts, uint16_t n, uint16_t src)
+{
+	uint16_t n_available = available(r), heads = 0, i;
+	uint8_t *va[PKT_BURST];
+	uint32_t len[PKT_BURST];
+
+	if (n_available == 0)
+		return 0;
+	n = RTE_MIN(n, n_available);
+	w->n_lent = 0;
+	for (; heads < n; heads++) {
+		uint16_t head = head_at(r, r->next + heads);
+
+		if (unlikely(head >= r->size)) {
+			virtq_refuse(r, VIRTQ_HEAD);
+			break;
+		}
+		r->lent[heads] = head;
+		rte_prefetch0(&r->desc[head]);
+	}
+	for (i = 0; i < heads; i++) {
+		struct vring_desc e;
+
+		entry_load(&e, &r->desc[r->lent[i]]);
+		va[i] = NULL;
+		if (likely(e.flags == 0 && e.len > VIRTIO_NET_HEADER &&
+			   e.len <= VIRTQ_MAX_FRAME + VIRTIO_NET_HEADER && r->header == VIRTIO_NET_HEADER))
+			va[i] = virtq_va(r, e.addr, e.len);
+		len[i] = e.len;
+		if (likely(va[i] != NULL))
+			frame_prefetch(va[i], len[i], r->asks);
+	}
+	for (i = 0; i < heads; i++) {
+		if (likely(va[i] != NULL))
+			lend_one(r, &pkts[i], va[i], len[i], src);
+		else if (!take_hard(w, r, &pkts[i], r->lent[i], src))
+			break;
+	}
+	r->next += i;
+	r->n_lent = i;
+	return i;
+}
+
+void split_give_back(struct virtq *r)
+{
+	for (uint16_t i = 0; i < r->n_lent; i++)
+		used_put(r, r->done + i, r->lent[i], 0);
+	if (r->n_lent > 0)
+		publish(r, r->n_lent);
+	r->n_lent = 0;
+}
+
+// Putting
+
+struct slot {
+	uint8_t *va;
+	uint64_t gpa;
+	uint16_t head;
+};
+
+// Receive buffers for the first packets that fit into one descriptor each.
+static uint16_t collect(struct virtq *r, struct pkt **pkts, uint16_t n, struct slot *slots)
+{
+	for (uint16_t i = 0; i < n; i++) {
+		uint32_t need = VIRTIO_NET_HEADER + pkts[i]->len;
+		uint16_t head = head_at(r, r->next + i);
+		struct vring_desc e;
+
+		if (unlikely(head >= r->size))
+			return i;
+		entry_load(&e, &r->desc[head]);
+		if (unlikely(e.flags != VRING_DESC_F_WRITE || e.len < need))
+			return i;
+		slots[i].va = virtq_va(r, e.addr, need);
+		slots[i].gpa = e.addr;
+		slots[i].head = head;
+		if (unlikely(slots[i].va == NULL))
+			return i;
+		frame_prefetch_write(slots[i].va, need);
+	}
+	return n;
+}
+
+static void put_collected(struct virtq *r, struct pkt **pkts, uint16_t n, const struct slot *slots,
+			  uint16_t entry)
+{
+	for (uint16_t i = 0; i < n; i++) {
+		uint32_t len = VIRTIO_NET_HEADER + pkts[i]->len;
+
+		header_put(slots[i].va, header_for(pkts[i], 1));
+		frame_put(slots[i].va + VIRTIO_NET_HEADER, pkts[i]);
+		used_put(r, entry + i, slots[i].head, len);
+		if (unlikely(r->log))
+			virtq_log(r, slots[i].gpa, len);
+	}
+	r->next += n;
+}
+
+// One packet into as many chains as it takes. Returns how many, 0 if it does not fit.
+static uint16_t put_hard(struct virtq *r, const struct pkt *p, uint16_t n_available, uint16_t entry)
+{
+	uint32_t need = r->header + p->len, len[VIRTQ_MAX_PIECES];
+	struct chain c;
+	uint16_t n = 0, head[VIRTQ_MAX_PIECES];
+
+	chain_begin(&c, VRING_DESC_F_WRITE, need);
+	while (c.bytes < need) {
+		uint32_t before = c.bytes;
+
+		if (n == RTE_MIN(n_available, VIRTQ_MAX_PIECES) || (n > 0 && !r->mergeable))
+			return 0;
+		head[n] = head_at(r, r->next + n);
+		if (!chain_read(r, &c, head[n]))
+			return 0;
+		len[n++] = c.bytes - before;
+	}
+	virtq_fill(r, p, c.pieces, n);
+	for (uint16_t i = 0; i < n; i++)
+		used_put(r, entry + i, head[i], len[i]);
+	r->next += n;
+	return n;
+}
+
+// What the next burst will touch first.
+static void prefetch_next(const struct virtq *r)
+{
+	uint16_t entry = r->next & (r->size - 1);
+
+	rte_prefetch0(&r->avail->ring[entry]);
+	rte_prefetch0_write(&r->used->ring[entry]);
+}
+
+uint16_t split_put(struct virtq *r, struct pkt **pkts, uint16_t n)
+{
+	uint16_t n_available = available(r), entries = 0, sent = 0;
+	struct slot slots[PKT_BURST];
+
+	while (sent < n && entries < n_available) {
+		uint16_t room = RTE_MIN(RTE_MIN(n - sent, n_available - entries), PKT_BURST), k = 0;
+
+		if (likely(r->header == VIRTIO_NET_HEADER))
+			k = collect(r, pkts + sent, room, slots);
+		put_collected(r, pkts + sent, k, slots, r->done + entries);
+		sent += k;
+		entries += k;
+		if (likely(k == room))
+			continue;
+		k = put_hard(r, pkts[sent], n_available - entries, r->done + entries);
+		if (k == 0)
+			break;
+		sent++;
+		entries += k;
+	}
+	if (likely(entries > 0)) {
+		publish(r, entries);
+		prefetch_next(r);
+	}
+	return sent;
+}
+
+// With event indexes the flags stay as they are, 0 (2.7.10.1): an index that is not renewed is passed once in
+// 65,536.
+void split_notify(struct virtq *r, bool on)
+{
+	uint16_t *at = &r->used->flags;
+	uint16_t value = on ? 0 : VRING_USED_F_NO_NOTIFY;
+
+	if (r->event_idx) {
+		if (!on)
+			return;
+		at = (uint16_t *)&r->used->ring[r->size];
+		value = r->next;
+	}
+	__atomic_store_n(at, value, __ATOMIC_RELAXED);
+	if (unlikely(r->log))
+		virtq_log_used(r, (uint8_t *)at - (uint8_t *)r->used, sizeof(*at));
+}

@@ -1,0 +1,217 @@
+// Virtqueues, what split and packed rings share and what is not for every packet: the guest's memory, frames
+// in several pieces, logging, interrupting. Workers.
+#include "virtq_dp.h"
+
+#include <sys/eventfd.h>
+
+#include "dp/worker.h"
+
+#define PREFETCH_LINES 4    // of each piece of a frame
+#define LOG_PAGE       4096 // vhost-user specification, "Migration"
+
+void *virtq_va_search(struct virtq *r, uint64_t gpa, uint32_t len)
+{
+	for (uint32_t i = 0; i < r->memory->n; i++) {
+		const struct virtq_region *m = &r->memory->regions[i];
+		uint64_t off = gpa - m->gpa;
+
+		if (off < m->size && len <= m->size - off) {
+			r->last = *m;
+			return m->va + off;
+		}
+	}
+	return NULL;
+}
+
+// The part of a buffer that is in the region where it begins.
+static uint32_t part_within(const struct virtq_memory *memory, uint64_t gpa, uint32_t len, uint8_t **va)
+{
+	for (uint32_t i = 0; i < memory->n; i++) {
+		const struct virtq_region *m = &memory->regions[i];
+		uint64_t off = gpa - m->gpa;
+
+		if (off < m->size) {
+			*va = m->va + off;
+			return RTE_MIN(len, m->size - off);
+		}
+	}
+	return 0;
+}
+
+// A copy begins slowly in each piece, until the processor has seen where it goes.
+static void piece_prefetch(const uint8_t *va, bool write)
+{
+	for (int i = 0; i < PREFETCH_LINES; i++) {
+		if (write)
+			rte_prefetch0_write(va + i * RTE_CACHE_LINE_SIZE);
+		else
+			rte_prefetch0(va + i * RTE_CACHE_LINE_SIZE);
+	}
+}
+
+bool chain_add(struct virtq *r, struct chain *c, uint64_t gpa, uint32_t len, uint16_t flags)
+{
+	uint32_t room = c->limit - c->bytes;
+
+	if ((flags & VRING_DESC_F_WRITE) != c->direction)
+		return virtq_refuse(r, VIRTQ_DIRECTION);
+	if (len > room) {
+		if (c->direction == 0)
+			return virtq_refuse(r, VIRTQ_LONG);
+		len = room;
+	}
+	c->bytes += len;
+	while (len > 0) {
+		uint8_t *va = virtq_va(r, gpa, len);
+		uint32_t part = va != NULL ? len : part_within(r->memory, gpa, len, &va);
+
+		if (part == 0)
+			return virtq_refuse(r, VIRTQ_OUTSIDE);
+		if (c->n == VIRTQ_MAX_PIECES)
+			return c->direction == 0 ? virtq_refuse(r, VIRTQ_CHAIN) : false;
+		c->pieces[c->n++] = (struct virtq_piece){va, gpa, part};
+		piece_prefetch(va, c->direction != 0);
+		gpa += part;
+		len -= part;
+	}
+	return true;
+}
+
+const uint8_t *chain_table(struct virtq *r, uint64_t gpa, uint32_t len, uint16_t flags, uint32_t *n)
+{
+	const uint8_t *table;
+
+	*n = len / sizeof(struct vring_desc);
+	if (flags & VRING_DESC_F_NEXT || *n == 0 || len % sizeof(struct vring_desc) != 0 ||
+	    *n > VIRTQ_MAX_SIZE) {
+		virtq_refuse(r, VIRTQ_INDIRECT);
+		return NULL;
+	}
+	table = virtq_va(r, gpa, len);
+	if (table == NULL)
+		virtq_refuse(r, VIRTQ_OUTSIDE);
+	return table;
+}
+
+// Copies the next `len` bytes of the pieces; *at and *off say where they stand.
+static void gather(uint8_t *to, const struct virtq_piece *pieces, uint16_t *at, uint32_t *off, uint32_t len)
+{
+	while (len > 0) {
+		uint32_t part = RTE_MIN(len, pieces[*at].len - *off);
+
+		memcpy(to, pieces[*at].va + *off, part);
+		to += part;
+		len -= part;
+		*off += part;
+		if (*off == pieces[*at].len) {
+			++*at;
+			*off = 0;
+		}
+	}
+}
+
+bool virtq_lend(struct worker *w, struct virtq *r, struct pkt *p, const struct chain *c, uint16_t src)
+{
+	uint16_t at = 0;
+	uint32_t off = 0;
+	struct virtio_net_hdr_v1 vnet = {0};
+	struct iovec none = {p->head, 0};
+
+	if (c->bytes < r->header)
+		return virtq_refuse(r, VIRTQ_SHORT);
+	if (c->n > WORKER_LENT - w->n_lent)
+		return false;
+	gather((uint8_t *)&vnet, c->pieces, &at, &off, r->header);
+	pkt_init_borrowed(p, &none, 1, NULL, src);
+	p->len = c->bytes - r->header;
+	p->head_len = RTE_MIN(p->len, (uint32_t)PKT_HEAD);
+	gather(p->data, c->pieces, &at, &off, p->head_len);
+	p->tail.iov = &w->lent[w->n_lent];
+	for (; at < c->n; at++, off = 0)
+		p->tail.iov[p->n_tail++] = (struct iovec){c->pieces[at].va + off, c->pieces[at].len - off};
+	w->n_lent += p->n_tail;
+	if (r->asks)
+		p->vnet = vnet;
+	return true;
+}
+
+struct filling {
+	const struct virtq *r;
+	const struct virtq_piece *piece;
+	uint32_t off;
+};
+
+static void fill(struct filling *f, const uint8_t *from, uint32_t len)
+{
+	while (len > 0) {
+		uint32_t part = RTE_MIN(len, f->piece->len - f->off);
+
+		copy_bytes(f->piece->va + f->off, from, part);
+		if (unlikely(f->r->log))
+			virtq_log(f->r, f->piece->gpa + f->off, part);
+		from += part;
+		len -= part;
+		f->off += part;
+		if (f->off == f->piece->len) {
+			f->piece++;
+			f->off = 0;
+		}
+	}
+}
+
+void virtq_fill(const struct virtq *r, const struct pkt *p, const struct virtq_piece *pieces,
+		uint16_t n_buffers)
+{
+	struct filling f = {.r = r, .piece = pieces};
+	struct virtq_header h = header_for(p, n_buffers);
+	uint8_t header[VIRTIO_NET_HEADER];
+
+	memcpy(header, &h.first, sizeof(h.first));
+	memcpy(header + sizeof(h.first), &h.last, sizeof(h.last));
+	fill(&f, header, r->header);
+	fill(&f, p->data, p->head_len);
+	for (uint16_t i = 0; p->m == NULL && i < p->n_tail; i++)
+		fill(&f, p->tail.iov[i].iov_base, p->tail.iov[i].iov_len);
+	for (const struct rte_mbuf *m = p->m == NULL ? NULL : p->m->next; m != NULL; m = m->next)
+		fill(&f, rte_pktmbuf_mtod(m, const uint8_t *), m->data_len);
+}
+
+// The range is within the guest's memory, so it does not wrap.
+void virtq_log(const struct virtq *r, uint64_t gpa, uint32_t len)
+{
+	uint8_t *log = r->memory->log;
+	uint64_t page = gpa / LOG_PAGE, last = (gpa + len - 1) / LOG_PAGE;
+
+	if (log == NULL || len == 0 || last / 8 >= r->memory->log_bytes)
+		return;
+	for (; page <= last; page++)
+		__atomic_fetch_or(&log[page / 8], 1u << page % 8, __ATOMIC_RELEASE);
+}
+
+void virtq_log_used(const struct virtq *r, uint64_t offset, uint32_t len)
+{
+	virtq_log_at(r, (const uint8_t *)r->used + offset, len);
+}
+
+void virtq_log_at(const struct virtq *r, const void *va, uint32_t len)
+{
+	for (uint32_t i = 0; i < r->memory->n; i++) {
+		const struct virtq_region *m = &r->memory->regions[i];
+		uint64_t off = (uintptr_t)va - (uintptr_t)m->va;
+
+		if (off < m->size) {
+			virtq_log(r, m->gpa + off, len);
+			return;
+		}
+	}
+}
+
+void virtq_call(struct virtq *r)
+{
+	if (r->call < 0)
+		return;
+	r->n_calls++;
+	__atomic_store_n(&r->calling, true, __ATOMIC_RELAXED);
+	eventfd_write(r->call, 1);
+	__atomic_store_n(&r->calling, false, __ATOMIC_RELAXED);
+}
