@@ -73,12 +73,22 @@ static bool chain_read(struct virtq *r, struct chain *c, uint16_t head)
 
 // Completing
 
-static void used_put(const struct virtq *r, uint16_t entry, uint32_t id, uint32_t len)
+// The used ring in registers: what is written to the guest might else have changed the virtq.
+struct used {
+	struct vring_used_elem *ring;
+	uint16_t mask, entry;
+};
+
+static inline struct used used_from(const struct virtq *r, uint16_t n_before)
 {
-	struct vring_used_elem *e = &r->used->ring[entry & (r->size - 1)];
+	return (struct used){r->used->ring, r->size - 1, r->done + n_before};
+}
+
+static inline void used_put(struct used *u, uint32_t id, uint32_t len)
+{
 	uint64_t both = id | (uint64_t)len << 32;
 
-	memcpy(e, &both, sizeof(both));
+	memcpy(&u->ring[u->entry++ & u->mask], &both, sizeof(both));
 }
 
 static void used_log(const struct virtq *r, uint16_t entry, uint16_t n)
@@ -176,10 +186,13 @@ uint16_t split_take(struct worker *w, struct virtq *r, struct pkt *pkts, uint16_
 
 void split_give_back(struct virtq *r)
 {
-	for (uint16_t i = 0; i < r->n_lent; i++)
-		used_put(r, r->done + i, r->lent[i], 0);
-	if (r->n_lent > 0)
-		publish(r, r->n_lent);
+	struct used u = used_from(r, 0);
+	uint16_t n = r->n_lent;
+
+	for (uint16_t i = 0; i < n; i++)
+		used_put(&u, r->lent[i], 0);
+	if (n > 0)
+		publish(r, n);
 	r->n_lent = 0;
 }
 
@@ -215,22 +228,25 @@ static uint16_t collect(struct virtq *r, struct pkt **pkts, uint16_t n, struct s
 }
 
 static void put_collected(struct virtq *r, struct pkt **pkts, uint16_t n, const struct slot *slots,
-			  uint16_t entry)
+			  uint16_t n_before)
 {
+	struct used u = used_from(r, n_before);
+	bool log = r->log;
+
 	for (uint16_t i = 0; i < n; i++) {
 		uint32_t len = VIRTIO_NET_HEADER + pkts[i]->len;
 
 		header_put(slots[i].va, header_for(pkts[i], 1));
 		frame_put(slots[i].va + VIRTIO_NET_HEADER, pkts[i]);
-		used_put(r, entry + i, slots[i].head, len);
-		if (unlikely(r->log))
+		used_put(&u, slots[i].head, len);
+		if (unlikely(log))
 			virtq_log(r, slots[i].gpa, len);
 	}
 	r->next += n;
 }
 
 // One packet into as many chains as it takes. Returns how many, 0 if it does not fit.
-static uint16_t put_hard(struct virtq *r, const struct pkt *p, uint16_t n_available, uint16_t entry)
+static uint16_t put_hard(struct virtq *r, const struct pkt *p, uint16_t n_available, uint16_t n_before)
 {
 	uint32_t need = r->header + p->len, len[VIRTQ_MAX_PIECES];
 	struct chain c;
@@ -248,8 +264,10 @@ static uint16_t put_hard(struct virtq *r, const struct pkt *p, uint16_t n_availa
 		len[n++] = c.bytes - before;
 	}
 	virtq_fill(r, p, c.pieces, n);
+	struct used u = used_from(r, n_before);
+
 	for (uint16_t i = 0; i < n; i++)
-		used_put(r, entry + i, head[i], len[i]);
+		used_put(&u, head[i], len[i]);
 	r->next += n;
 	return n;
 }
@@ -273,12 +291,12 @@ uint16_t split_put(struct virtq *r, struct pkt **pkts, uint16_t n)
 
 		if (likely(r->header == VIRTIO_NET_HEADER))
 			k = collect(r, pkts + sent, room, slots);
-		put_collected(r, pkts + sent, k, slots, r->done + entries);
+		put_collected(r, pkts + sent, k, slots, entries);
 		sent += k;
 		entries += k;
 		if (likely(k == room))
 			continue;
-		k = put_hard(r, pkts[sent], n_available - entries, r->done + entries);
+		k = put_hard(r, pkts[sent], n_available - entries, entries);
 		if (k == 0)
 			break;
 		sent++;

@@ -120,7 +120,11 @@ static inline void frame_prefetch(const uint8_t *va, uint32_t len, bool header)
 {
 	const uint8_t *end = va + RTE_MIN(len, (uint32_t)PREFETCH_BYTES);
 
-	for (va = line_of(va + (header ? 0 : VIRTIO_NET_HEADER)); va < end; va += RTE_CACHE_LINE_SIZE)
+	if (header)
+		rte_prefetch0(va);
+	rte_prefetch0(va + VIRTIO_NET_HEADER);
+	rte_prefetch0(end - 1);
+	for (va = line_of(va) + 2 * RTE_CACHE_LINE_SIZE; unlikely(va < end); va += RTE_CACHE_LINE_SIZE)
 		rte_prefetch0(va);
 }
 
@@ -128,7 +132,10 @@ static inline void frame_prefetch_write(const uint8_t *va, uint32_t len)
 {
 	const uint8_t *end = va + RTE_MIN(len, (uint32_t)PREFETCH_BYTES);
 
-	for (va = line_of(va); va < end; va += RTE_CACHE_LINE_SIZE)
+	rte_prefetch0_write(va);
+	rte_prefetch0_write(end - 1);
+	for (va = line_of(va) + RTE_CACHE_LINE_SIZE; unlikely(va + RTE_CACHE_LINE_SIZE < end);
+	     va += RTE_CACHE_LINE_SIZE)
 		rte_prefetch0_write(va);
 }
 

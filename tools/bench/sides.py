@@ -55,6 +55,7 @@ class Side:
         self.switch.check()
         self.guests.check()
         packets = after["packets"] - before["packets"]
+        complaints += [] if packets else ["no packets"]
         more = {k: after[k] - before[k] for k in after.keys() - {"packets", "busy"}}
         return more | {"pps": packets / took, "cycles": (after["busy"] - before["busy"]) / max(packets, 1),
                        "clock": clock, "complaints": complaints}
