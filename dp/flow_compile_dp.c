@@ -70,6 +70,7 @@ static void decision_write(const struct walk *k, struct flow_action *a)
 		a->news = k->news;
 	}
 	// To learn is not among it: the reference to the source's entry does that.
+	a->plan.ops = k->plan.ops;
 	a->plan.flood = k->plan.flood;
 	if (k->plan.flood)
 		return;
@@ -78,6 +79,7 @@ static void decision_write(const struct walk *k, struct flow_action *a)
 		a->plan.dests[i].port = k->plan.dests[i].port;
 		a->plan.dests[i].tagged = k->plan.dests[i].tagged;
 		a->plan.dests[i].tci = k->plan.dests[i].tci;
+		a->plan.dests[i].ops = k->plan.dests[i].ops;
 	}
 }
 

@@ -5,6 +5,8 @@
 // workers have passed (polled, never waited for). Control thread.
 #include "snap.h"
 
+#include <assert.h>
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,6 +88,13 @@ void snap_step_out(struct snap_port *sp, enum stage s, uint8_t reads, const char
 {
 	*step_insert(sp->out, &sp->n_out, s) = (struct step){.out = fn, .arg = arg, .name = name, .stage = s};
 	sp->reads_out |= reads;
+}
+
+uint8_t snap_op(struct snap_port *sp, op_fn run, void *op_state)
+{
+	assert(sp->n_ops < MAX_OPS);
+	sp->ops[sp->n_ops] = (struct op){run, op_state};
+	return 1 << sp->n_ops++;
 }
 
 static bool is_shown(const struct port *p)

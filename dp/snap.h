@@ -36,6 +36,8 @@ struct snap_port { // const for workers
 	struct port_counters *const *counters; // by worker
 	struct step in[MAX_STEPS];             // ingress stages that are not empty, in order
 	struct step out[MAX_STEPS];            // egress stages
+	struct op ops[MAX_OPS];                // that plans name by their bits
+	uint8_t n_ops;
 	char name[PORT_NAME_SIZE];
 };
 

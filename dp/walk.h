@@ -15,6 +15,7 @@
 struct dest {
 	uint16_t port;
 	bool tagged;
+	uint8_t ops; // of the destination, to be run for each packet (stage.h)
 	uint16_t tci;
 };
 
@@ -23,6 +24,7 @@ struct plan {
 	uint8_t drop;    // enum drop; the fields below mean nothing unless 0
 	uint8_t n_dests; // with `flood` 0
 	bool learn;      // source is to be learned under learn_key
+	uint8_t ops;     // of the source port, to be run for each packet (stage.h)
 	bool flood;      // more than PLAN_DESTS: run the egress half per member when delivering
 	struct dest dests[PLAN_DESTS];
 	uint64_t learn_key;

@@ -168,6 +168,7 @@ void walk_packet(struct walk *k, struct pkt *p)
 	struct plan *plan = &k->plan;
 
 	plan->n_dests = 0;
+	plan->ops = 0;
 	plan->flood = false;
 	plan->learn = false;
 	k->dst_key = 0;

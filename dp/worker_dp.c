@@ -106,6 +106,31 @@ static void deliver(struct worker *w, struct pkt *p, const struct dest *d)
 	b->d[b->n++] = *d;
 }
 
+// The first reason that an op names.
+static __attribute__((noinline)) enum drop ops_run(struct worker *w, const struct snap_port *of, uint8_t ops,
+						   struct pkt *p)
+{
+	for (uint8_t left = ops; left != 0; left &= left - 1) {
+		const struct op *op = &of->ops[__builtin_ctz(left)];
+		enum drop drop = op->run(w, p, op->state);
+
+		if (drop != DROP_NONE)
+			return drop;
+	}
+	return DROP_NONE;
+}
+
+// A copy that an op of its destination takes away was made all the same.
+static void deliver_or_drop(struct worker *w, struct port_counters *n, struct pkt *p, const struct dest *d)
+{
+	enum drop drop = likely(d->ops == 0) ? DROP_NONE : ops_run(w, w->snap->ports[d->port], d->ops, p);
+
+	if (likely(drop == DROP_NONE))
+		deliver(w, p, d);
+	else
+		n->dropped[drop]++;
+}
+
 struct flood_run {
 	uint32_t n;
 };
@@ -118,7 +143,7 @@ static void flood_one(struct walk *k, const struct pkt *p, uint16_t port, void *
 	if (!walk_is_up(k->snap->ports[port]) || walk_out(k, p, port, &d) != DROP_NONE)
 		return;
 	f->n++;
-	deliver(k->w, (struct pkt *)p, &d);
+	deliver_or_drop(k->w, worker_counters(k->w, k->in), (struct pkt *)p, &d);
 }
 
 static void run_flood(struct worker *w, struct port_counters *n, struct pkt *p)
@@ -140,7 +165,7 @@ static void run_dests(struct worker *w, struct port_counters *n, struct pkt *p, 
 	for (uint8_t i = 0; i < plan->n_dests; i++) {
 		if (unlikely(!walk_is_up(w->snap->ports[plan->dests[i].port])))
 			continue;
-		deliver(w, p, &plan->dests[i]);
+		deliver_or_drop(w, n, p, &plan->dests[i]);
 		n_up++;
 	}
 	if (likely(n_up > 0))
@@ -152,9 +177,12 @@ static void run_dests(struct worker *w, struct port_counters *n, struct pkt *p, 
 void worker_run(struct worker *w, struct pkt *p, const struct plan *plan)
 {
 	struct port_counters *n = worker_counters(w, w->walk.in);
+	enum drop drop = plan->drop;
 
-	if (unlikely(plan->drop != DROP_NONE)) {
-		n->dropped[plan->drop]++;
+	if (unlikely(plan->ops != 0) && drop == DROP_NONE)
+		drop = ops_run(w, w->walk.in, plan->ops, p);
+	if (unlikely(drop != DROP_NONE)) {
+		n->dropped[drop]++;
 		return;
 	}
 	// Held while destinations are still being added, so that a flush in between takes nothing away.
@@ -185,6 +213,7 @@ static void run_one(struct worker *w, struct pkt *pkts, uint16_t n, const struct
 void worker_run_all(struct worker *w, struct pkt *pkts, uint16_t n, const struct plan *plan)
 {
 	if (likely(plan->drop == DROP_NONE && !plan->flood && plan->n_dests == 1 &&
+		   (plan->ops | plan->dests[0].ops) == 0 &&
 		   w->snap->ports[plan->dests[0].port]->n_txqs == 1)) {
 		run_one(w, pkts, n, &plan->dests[0]);
 		return;
