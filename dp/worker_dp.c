@@ -181,6 +181,9 @@ void worker_run(struct worker *w, struct pkt *p, const struct plan *plan)
 
 	if (unlikely(plan->ops != 0) && drop == DROP_NONE)
 		drop = ops_run(w, w->walk.in, plan->ops, p);
+	// Several receivers get the same bytes, whatever the sender writes meanwhile.
+	if (unlikely(plan->flood || plan->n_dests > 1) && drop == DROP_NONE && !pkt_own(w, p))
+		drop = DROP_NO_MEMORY;
 	if (unlikely(drop != DROP_NONE)) {
 		n->dropped[drop]++;
 		return;
