@@ -169,13 +169,13 @@ uint32_t pkt_longest(const struct pkt *p)
 	return RTE_MIN(p->len, head_bytes(p) + fragment_header + p->vnet.gso_size);
 }
 
-uint16_t csum_of(const struct rte_mbuf *m, uint32_t start, uint32_t end)
+uint16_t csum_of(const struct rte_mbuf *m, uint32_t start, uint32_t end, uint16_t offset)
 {
 	uint16_t sum = 0;
 
 	rte_raw_cksum_mbuf(m, start, end - start, &sum);
 	sum = ~sum;
-	return sum != 0 ? sum : 0xffff; // in UDP, 0 would mean: none
+	return sum == 0 && offset == UDP_CSUM ? 0xffff : sum; // in UDP, 0 would mean: none
 }
 
 void chain_write(struct rte_mbuf *m, uint32_t at, const void *from, uint32_t n)
@@ -194,7 +194,7 @@ bool offload_complete(struct worker *w, struct pkt *p)
 	// What is summed must be what is delivered: a sender may still write to bytes that are only lent.
 	if (!pkt_own(w, p))
 		return false;
-	uint16_t sum = csum_of(p->m, p->vnet.csum_start, p->len);
+	uint16_t sum = csum_of(p->m, p->vnet.csum_start, p->len, p->vnet.csum_offset);
 
 	chain_write(p->m, p->vnet.csum_start + p->vnet.csum_offset, &sum, sizeof(sum));
 	memset(&p->vnet, 0, sizeof(p->vnet));

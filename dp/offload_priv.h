@@ -43,7 +43,8 @@ static inline uint32_t segment_size(const struct pkt *p)
 
 // What goes into a checksum field whose sum is of the bytes from `start` to `end`; before, the field there holds the
 // sum of the pseudo header.
-uint16_t csum_of(const struct rte_mbuf *m, uint32_t start, uint32_t end);
+uint16_t csum_of(const struct rte_mbuf *m, uint32_t start, uint32_t end,
+		 uint16_t offset); // offset: of the field
 
 // Writes into a chain that is long enough.
 void chain_write(struct rte_mbuf *m, uint32_t at, const void *from, uint32_t n);

@@ -401,9 +401,7 @@ uint32_t parse_hash_both(const struct pkt *p, uint32_t seed)
 	} else if (p->ip_version == 6) {
 		h = mix(either(raw64(l3 + 8), raw64(l3 + 24)), key ^ either(raw64(l3 + 16), raw64(l3 + 32)));
 	} else {
-		uint64_t dst = raw64(p->data) << 16, src = raw64(p->data + 6) << 16;
-
-		h = p->head_len >= ETH_BYTES ? either(dst, src) : 0;
+		h = p->head_len >= ETH_BYTES ? either(raw64(p->data) << 16, raw64(p->data + 6) << 16) : 0;
 	}
 	h = mix(h ^ key, ports ^ 0x94d049bb133111eb);
 	return (uint32_t)(h ^ h >> 32);

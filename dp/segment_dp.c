@@ -104,7 +104,7 @@ static void write_l4_csum(const struct segments *s, struct rte_mbuf *m, uint8_t 
 	while (sum >> 16)
 		sum = (sum & 0xffff) + (sum >> 16);
 	put_be16(field, sum);
-	uint16_t out = csum_of(m, p->l4_off, m->pkt_len);
+	uint16_t out = csum_of(m, p->l4_off, m->pkt_len, p->vnet.csum_offset);
 
 	memcpy(field, &out, sizeof(out));
 }
@@ -159,7 +159,7 @@ bool segments_begin(struct worker *w, struct segments *s, struct pkt *p)
 			       .off = head_bytes(p)};
 	s->n = s->left == 0 ? 1 : (s->left + s->size - 1) / s->size;
 	if (is_ufo(p)) {
-		s->csum = csum_of(p->m, p->l4_off, ip_end(p));
+		s->csum = csum_of(p->m, p->l4_off, ip_end(p), p->vnet.csum_offset);
 		s->id = rte_rand();
 	}
 	return true;
