@@ -95,22 +95,6 @@ static inline bool action_takes(const struct flow_action *a, const struct pkt *p
 	return likely(!(p->flags & a->escape) && fits);
 }
 
-static inline void flow_run(struct worker *w, struct flow_table *t, uint32_t number,
-			    const struct flow_action *a, struct pkt *pkts, uint16_t n)
-{
-	struct flow *f = &t->flows[number];
-
-	t->stats.hits += n;
-	f->packets += n;
-	for (uint16_t i = 0; i < n; i++) {
-		f->bytes += pkts[i].len;
-		pkts[i].vid = a->vid;
-	}
-	if (unlikely(f->bytes >> 31))
-		counters_fold(t, number);
-	worker_run_all(w, pkts, n, &a->plan);
-}
-
 // The burst
 
 enum way { WAY_NONE, WAY_WALK, WAY_FLOW, WAY_SAME }; // SAME: the key of the packet before
@@ -120,14 +104,9 @@ struct burst {
 	uint32_t hash[PKT_BURST];
 	uint32_t guess[PKT_BURST]; // number of the flow, 0 = none was found by the hash alone
 	uint8_t way[PKT_BURST];
+	uint8_t looked[PKT_BURST]; // the packets of WAY_FLOW
+	uint16_t n_looked;
 };
-
-// Whether packet i has the key of the one before it.
-static inline bool is_same(const struct burst *b, const struct flow_key *key, uint16_t i,
-			   enum flow_shape shape)
-{
-	return i > 0 && b->way[i - 1] >= WAY_FLOW && key_same(key, key - 1, shape);
-}
 
 static enum way way_of_control(struct worker *w, struct flow_table *t)
 {
@@ -137,22 +116,35 @@ static enum way way_of_control(struct worker *w, struct flow_table *t)
 	return WAY_NONE;
 }
 
-static inline enum way way_of(struct worker *w, struct flow_table *t, struct burst *b, const struct pkt *p,
+#define INLINE __attribute__((always_inline)) inline
+
+static INLINE enum way way_of(struct worker *w, struct flow_table *t, struct burst *b, const struct pkt *p,
 			      uint16_t i, enum flow_shape shape)
 {
+	struct flow_key *key = &b->key[i];
+
 	if (unlikely(control_is(p)))
 		return way_of_control(w, t);
 	if (unlikely(!w->flows_on))
 		return WAY_WALK;
-	key_build(p, shape, &b->key[i]);
-	if (is_same(b, &b->key[i], i, shape)) {
+	key_build(p, shape, key);
+	if (likely(i > 0) && b->way[i - 1] >= WAY_FLOW && key_same(key, key - 1, shape)) {
 		b->hash[i] = b->hash[i - 1];
 		b->guess[i] = 0;
 		return WAY_SAME;
 	}
-	b->hash[i] = key_hash(t, &b->key[i]);
+	b->hash[i] = key_hash(t, key);
 	rte_prefetch0(bucket_of(t->index, b->hash[i], 0));
+	b->looked[b->n_looked++] = i;
 	return WAY_FLOW;
+}
+
+static INLINE void ways_of(struct worker *w, struct flow_table *t, struct burst *b, const struct pkt *pkts,
+			   const uint8_t *drops, uint16_t n, enum flow_shape shape)
+{
+	b->n_looked = 0;
+	for (uint16_t i = 0; i < n; i++)
+		b->way[i] = unlikely(drops[i] != DROP_NONE) ? WAY_NONE : way_of(w, t, b, &pkts[i], i, shape);
 }
 
 // The first flow of this hash where most flows stand. Nearly always the right one.
@@ -168,11 +160,11 @@ static inline uint32_t guess(const struct flow_table *t, uint32_t hash)
 	return b->number[__builtin_ctz(m)];
 }
 
-static void guess_all(const struct flow_table *t, struct burst *b, uint16_t n)
+static void guess_all(const struct flow_table *t, struct burst *b)
 {
-	for (uint16_t i = 0; i < n; i++) {
-		if (b->way[i] != WAY_FLOW)
-			continue;
+	for (uint16_t k = 0; k < b->n_looked; k++) {
+		uint16_t i = b->looked[k];
+
 		b->guess[i] = guess(t, b->hash[i]);
 		rte_prefetch0(&t->flows[b->guess[i]]);
 		if (unlikely(key_is_ipv6(&b->key[i])))
@@ -180,11 +172,10 @@ static void guess_all(const struct flow_table *t, struct burst *b, uint16_t n)
 	}
 }
 
-static void actions_prefetch(const struct flow_table *t, const struct burst *b, uint16_t n)
+static void actions_prefetch(const struct flow_table *t, const struct burst *b)
 {
-	for (uint16_t i = 0; i < n; i++)
-		if (b->way[i] == WAY_FLOW)
-			rte_prefetch0(&t->actions[t->flows[b->guess[i]].action]);
+	for (uint16_t k = 0; k < b->n_looked; k++)
+		rte_prefetch0(&t->actions[t->flows[b->guess[b->looked[k]]].action]);
 }
 
 // The guess if it has come true: the flow is there, with this key.
@@ -207,14 +198,27 @@ static uint32_t look_again(struct flow_table *t, const struct pkt *p, enum flow_
 	return flow_find(t, key_hash(t, &key), &key);
 }
 
-// How many packets from i on have the key of that one, which the flow decides by itself, and are taken by it.
-static inline uint16_t run_of(const struct burst *b, const struct flow_action *a, const struct pkt *pkts,
-			      uint16_t i, uint16_t n)
+// Takes packet i and those behind it that have its key and that the flow decides, too. Returns how many. With
+// `again` the key of the others says not enough.
+static inline uint16_t flow_run(struct worker *w, struct flow_table *t, const struct burst *b,
+				uint32_t number, const struct flow_action *a, struct pkt *pkts, uint16_t i,
+				uint16_t n, bool again)
 {
-	uint16_t end = i + 1;
+	struct flow *f = &t->flows[number];
+	const uint16_t vid = a->vid;
+	uint32_t bytes = 0;
+	uint16_t end = i;
 
-	while (end < n && b->way[end] == WAY_SAME && action_takes(a, &pkts[end]))
-		end++;
+	do {
+		bytes += pkts[end].len;
+		pkts[end++].vid = vid;
+	} while (!again && end < n && b->way[end] == WAY_SAME && action_takes(a, &pkts[end]));
+	t->stats.hits += end - i;
+	f->packets += end - i;
+	f->bytes += bytes;
+	if (unlikely(f->bytes >> 31))
+		counters_fold(t, number);
+	worker_run_all(w, &pkts[i], end - i, &a->plan);
 	return end - i;
 }
 
@@ -252,11 +256,7 @@ static inline uint16_t handle(struct worker *w, struct flow_table *t, const stru
 	}
 	if (unlikely(t->flows[number].used_s != w->now_s))
 		t->flows[number].used_s = w->now_s;
-	// What follows and is the same goes the same way, all at once.
-	uint16_t n_run = again ? 1 : run_of(b, a, pkts, i, n);
-
-	flow_run(w, t, number, a, p, n_run);
-	return n_run;
+	return flow_run(w, t, b, number, a, pkts, i, n, again);
 }
 
 void flow_burst(struct worker *w, struct rxq *q, struct pkt *pkts, const uint8_t *drops, uint16_t n)
@@ -266,10 +266,12 @@ void flow_burst(struct worker *w, struct rxq *q, struct pkt *pkts, const uint8_t
 	struct burst b;
 
 	flow_index_move(t);
-	for (uint16_t i = 0; i < n; i++)
-		b.way[i] = drops[i] != DROP_NONE ? WAY_NONE : way_of(w, t, &b, &pkts[i], i, shape);
-	guess_all(t, &b, n);
-	actions_prefetch(t, &b, n);
+	if (likely(shape == FLOW_L2)) // one of the two knows the shape
+		ways_of(w, t, &b, pkts, drops, n, FLOW_L2);
+	else
+		ways_of(w, t, &b, pkts, drops, n, shape);
+	guess_all(t, &b);
+	actions_prefetch(t, &b);
 	for (uint16_t i = 0; i < n;) {
 		if (likely(b.way[i] >= WAY_FLOW)) {
 			i += handle(w, t, &b, pkts, i, n);

@@ -324,7 +324,7 @@ static bool parse_tags(struct pkt *p, enum drop *reason)
 	return false;
 }
 
-enum drop parse(struct pkt *p)
+static enum drop parse_any(struct pkt *p)
 {
 	enum drop reason = DROP_NONE;
 	uint32_t l3 = ETH_BYTES;
@@ -341,7 +341,7 @@ enum drop parse(struct pkt *p)
 			return reason;
 		l3 += TAG_BYTES;
 	}
-	if (likely(p->ether_type == TYPE_IPV4))
+	if (p->ether_type == TYPE_IPV4)
 		return parse_ipv4(p, l3);
 	if (p->ether_type == TYPE_IPV6)
 		return parse_ipv6(p, l3);
@@ -349,6 +349,47 @@ enum drop parse(struct pkt *p)
 	if (p->ether_type == TYPE_ARP)
 		return parse_arp(p, l3);
 	return DROP_NONE;
+}
+
+// Most packets: untagged IPv4 without options, TCP or UDP in one piece, all headers private. False where anything
+// is otherwise, or wrong, and nothing is said: parse_any() knows what.
+static inline bool parse_usual(struct pkt *p)
+{
+	enum { L3 = ETH_BYTES, L4 = ETH_BYTES + IPV4_BYTES };
+	const uint8_t *at = p->data;
+
+	if (p->head_len < L4 + UDP_BYTES)
+		return false;
+	// Type, version and length of the header; fragments; all as they are read.
+	if ((raw32(at + 12) & 0x00ffffff) != 0x00450008 || (raw32(at + L3 + 4) & 0xff3f0000) != 0)
+		return false;
+	uint32_t end = L3 + be16(at + L3 + 2), bytes, least;
+	bool is_udp = at[L3 + 9] == IPPROTO_UDP;
+
+	if (is_udp) {
+		bytes = be16(at + L4 + 4);
+		least = UDP_BYTES;
+	} else if (at[L3 + 9] == IPPROTO_TCP && p->head_len >= L4 + TCP_BYTES) {
+		bytes = (at[L4 + 12] >> 4) * 4u;
+		least = TCP_BYTES;
+	} else {
+		return false;
+	}
+	if (bytes < least || L4 + bytes > end || end > p->len || (!is_udp && L4 + bytes > p->head_len))
+		return false;
+	p->flags = p->tci = 0;
+	p->ether_type = TYPE_IPV4;
+	p->l3_off = L3;
+	p->l4_off = L4;
+	p->ip_proto = at[L3 + 9];
+	p->ip_version = 4;
+	p->may_control = raw32(at) == RESERVED_GROUP || (is_udp && may_be_dhcp(at + L4));
+	return true;
+}
+
+enum drop parse(struct pkt *p)
+{
+	return likely(parse_usual(p)) ? DROP_NONE : parse_any(p);
 }
 
 // Ports only where every packet of the flow has them: no fragment of a datagram may go another way.

@@ -9,9 +9,11 @@
 // Lives in its worker's burst array. Worker that received it only.
 #pragma once
 
-#include <stdalign.h>
+#include <assert.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/uio.h>
 
 #include <linux/virtio_net.h>
@@ -41,31 +43,41 @@ struct pkt_tail {
 	struct iovec one;  // room for the usual single piece
 };
 
+// Of four lines; the frame's private bytes begin with a line.
 struct pkt {
 	uint8_t *data; // Ethernet header
 	struct rte_mbuf *m;
-	uint32_t len;                  // bytes of the frame, without FCS
-	uint16_t head_len;             // private bytes at data
-	uint16_t src;                  // source port's index
+	uint32_t len;      // bytes of the frame, without FCS
+	uint16_t head_len; // private bytes at data
+	uint16_t src;      // source port's index
+	// What a new packet has none of: to `tail`
+	uint32_t hash;                 // flow hash, 0 = not computed yet
+	uint32_t vsid;                 // virtual subnet, 0 = none
 	uint16_t vid;                  // VLAN it was classified to, 0 = untagged
-	uint16_t tci;                  // tag in the bytes, with PKT_TAGGED
 	uint16_t flags;                // enum pkt_flags
+	uint16_t tci;                  // tag in the bytes, with PKT_TAGGED
 	uint16_t ether_type;           // behind the outer tag, host order
 	uint16_t l3_off;               // 0 = neither IPv4, IPv6 nor ARP
 	uint16_t l4_off;               // 0 = none (not IP, or a later fragment)
 	uint8_t ip_proto;              // behind extension headers
 	uint8_t ip_version;            // 4, 6, 0
-	uint8_t n_users;               // deliveries under way that still need `m`
 	bool may_control;              // control_is() has to look closer
-	uint32_t hash;                 // flow hash, 0 = not computed yet
-	uint32_t vsid;                 // virtual subnet, 0 = none
+	uint8_t n_users;               // deliveries under way that still need `m`
 	struct virtio_net_hdr_v1 vnet; // checksum and segmentation requests of the sender
 	uint16_t n_tail;               // pieces of the tail
 	struct pkt_tail tail;
-	alignas(64) uint8_t head[16 + PKT_HEAD]; // headroom for a tag, then the private bytes
+	uint8_t head[40 + PKT_HEAD]; // headroom for a tag, then the private bytes
 };
 
-#define PKT_HEADROOM 16
+#define PKT_HEADROOM 40
+static_assert(offsetof(struct pkt, head) + PKT_HEADROOM == 128 && sizeof(struct pkt) == 256, "see above");
+
+static inline void pkt_clear(struct pkt *p)
+{
+	const size_t from = offsetof(struct pkt, hash), to = offsetof(struct pkt, tail);
+
+	memset((char *)p + from, 0, to - from);
+}
 
 uint32_t pkt_longest(const struct pkt *p); // with PKT_GSO: bytes of the longest frame it stands for
 

@@ -6,6 +6,7 @@
 #include <rte_byteorder.h>
 #include <rte_ether.h>
 #include <rte_mempool.h>
+#include <rte_prefetch.h>
 
 #include "worker.h"
 
@@ -13,31 +14,23 @@
 
 static_assert(PKT_HEADROOM >= TAG_BYTES, "a tag is pushed into the headroom");
 
-static void pkt_clear(struct pkt *p, uint16_t src)
-{
-	p->src = src;
-	p->vid = 0;
-	p->flags = 0;
-	p->n_users = 0;
-	p->hash = 0;
-	p->vsid = 0;
-	memset(&p->vnet, 0, sizeof(p->vnet));
-}
-
 void pkt_init_owned(struct pkt *p, struct rte_mbuf *m, uint16_t src)
 {
-	pkt_clear(p, src);
+	pkt_clear(p);
+	p->src = src;
 	p->m = m;
 	p->data = rte_pktmbuf_mtod(m, uint8_t *);
 	p->len = rte_pktmbuf_pkt_len(m);
 	p->head_len = rte_pktmbuf_data_len(m);
+	rte_prefetch0(p->data);
 }
 
 void pkt_init_borrowed(struct pkt *p, const struct iovec *iov, uint16_t n, struct iovec *rest, uint16_t src)
 {
 	uint16_t n_rest = 0;
 
-	pkt_clear(p, src);
+	pkt_clear(p);
+	p->src = src;
 	p->m = NULL;
 	p->data = p->head + PKT_HEADROOM;
 	p->head_len = 0;

@@ -145,18 +145,25 @@ static __attribute__((noinline)) void send_direct_asking(struct worker *w, const
 		txq_count(w, dst, in, &out[i]);
 }
 
+// What is in other batches, too, may have got another tag there.
+static uint16_t flags_now(const struct tx_batch *b)
+{
+	uint16_t flags = b->flags;
+
+	for (uint16_t i = 0; b->shared && i < b->n; i++)
+		flags |= b->p[i]->flags;
+	return flags;
+}
+
 static void send_direct(struct worker *w, const struct snap_port *dst, struct txq *q, struct tx_batch *b)
 {
-	uint32_t bytes[PKT_BURST], sum = 0;
+	const uint16_t flags = flags_now(b);
 	struct port_counters *to = worker_counters(w, dst);
-	uint16_t flags = 0;
+	uint64_t sum = 0;
 
-	for (uint16_t i = 0; i < b->n; i++) {
-		if (unlikely(b->d[i].tagged || b->p[i]->flags & PKT_TAGGED))
+	if (unlikely(b->tags || flags & PKT_TAGGED))
+		for (uint16_t i = 0; i < b->n; i++)
 			pkt_set_tag(b->p[i], b->d[i].tagged, b->d[i].tci);
-		bytes[i] = b->p[i]->len;
-		flags |= b->p[i]->flags;
-	}
 	if (unlikely(flags & PKT_ASKS)) {
 		send_direct_asking(w, dst, q, b);
 		return;
@@ -164,7 +171,7 @@ static void send_direct(struct worker *w, const struct snap_port *dst, struct tx
 	uint16_t sent = dst->driver->tx(w, q, b->p, b->n);
 
 	for (uint16_t i = 0; i < sent; i++)
-		sum += bytes[i]; // cppcheck-suppress uninitvar // sent <= b->n: the first loop filled these
+		sum += b->p[i]->len;
 	to->tx_packets += sent;
 	to->tx_bytes += sum;
 	// All packets of a batch come from one burst of one port.

@@ -21,6 +21,9 @@ struct tx_batch {
 	uint16_t port;
 	uint16_t queue;
 	uint16_t n;
+	uint16_t flags; // of any packet
+	bool tags;      // some are to leave with a tag
+	bool shared;    // some may be in other batches, too: n_users counts
 	struct pkt *p[PKT_BURST];
 	struct dest d[PKT_BURST];
 };
@@ -56,9 +59,9 @@ struct worker {
 	uint16_t n_batches;
 	uint8_t batch_of[MAX_PORTS]; // 1 + index into batches, 0 = none
 	struct tx_batch batches[WORKER_BATCHES];
-	struct pkt pkts[PKT_BURST]; // of the burst
-	struct pkt held[PKT_BURST]; // of a mailbox
-	struct pkt cut[PKT_BURST];  // segments (txq)
+	alignas(64) struct pkt pkts[PKT_BURST]; // of the burst
+	struct pkt held[PKT_BURST];             // of a mailbox
+	struct pkt cut[PKT_BURST];              // segments (txq)
 	uint16_t n_lent;
 	struct iovec lent[WORKER_LENT]; // the driver's, from rx to rx_done
 	// control

@@ -23,7 +23,7 @@ static void flush_batch(struct worker *w, struct tx_batch *b)
 	    RTE_MIN(dst->n_txqs, atomic_load_explicit(&dst->live->n_tx_active, memory_order_relaxed));
 
 	txq_send(w, dst, &dst->txqs[n > 1 ? b->queue % n : 0], b);
-	for (uint16_t i = 0; i < b->n; i++)
+	for (uint16_t i = 0; b->shared && i < b->n; i++)
 		b->p[i]->n_users--;
 }
 
@@ -77,6 +77,8 @@ static struct tx_batch *batch_new(struct worker *w, uint16_t port, uint16_t queu
 	b->port = port;
 	b->queue = queue;
 	b->n = 0;
+	b->flags = 0;
+	b->tags = b->shared = false;
 	return b;
 }
 
@@ -102,6 +104,9 @@ static void deliver(struct worker *w, struct pkt *p, const struct dest *d)
 	struct tx_batch *b = batch_for(w, d, pick_queue(w, w->snap->ports[d->port], p));
 
 	p->n_users++;
+	b->shared = true;
+	b->flags |= p->flags;
+	b->tags |= d->tagged;
 	b->p[b->n] = p;
 	b->d[b->n++] = *d;
 }
@@ -205,12 +210,18 @@ static void run_one(struct worker *w, struct pkt *pkts, uint16_t n, const struct
 		return;
 	}
 	struct tx_batch *b = batch_for(w, d, 0);
+	struct dest to = *d;
+	uint16_t at = b->n, flags = b->flags;
 
+	b->n += n;
+	b->tags |= to.tagged;
 	for (uint16_t i = 0; i < n; i++) {
 		pkts[i].n_users = 1;
-		b->p[b->n] = &pkts[i];
-		b->d[b->n++] = *d;
+		flags |= pkts[i].flags;
+		b->p[at + i] = &pkts[i];
+		b->d[at + i] = to;
 	}
+	b->flags = flags;
 }
 
 void worker_run_all(struct worker *w, struct pkt *pkts, uint16_t n, const struct plan *plan)
@@ -236,10 +247,15 @@ void worker_walk(struct worker *w, struct pkt *p)
 }
 
 // Chains that begin with a short buffer are made to hold the headers in one piece.
-static enum drop pull_and_parse(struct pkt *p)
+static __attribute__((noinline)) void pull(struct pkt *p)
 {
-	if (unlikely(p->head_len < RTE_MIN(p->len, (uint32_t)PKT_HEAD)))
-		pkt_pull(p, RTE_MIN(p->len, (uint32_t)PKT_HEAD));
+	pkt_pull(p, RTE_MIN(p->len, (uint32_t)PKT_HEAD));
+}
+
+static inline enum drop pull_and_parse(struct pkt *p)
+{
+	if (unlikely(p->head_len < PKT_HEAD && p->head_len < p->len))
+		pull(p);
 	enum drop drop = parse(p);
 
 	if (unlikely(p->vnet.flags | p->vnet.gso_type) && drop == DROP_NONE)
@@ -252,21 +268,21 @@ void worker_burst(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n)
 	const struct snap_port *in = w->snap->ports[q->port_index];
 	struct port_counters *count = worker_counters(w, in);
 	struct rte_mbuf *done[PKT_BURST];
-	uint8_t drops[PKT_BURST] = {0};
+	uint8_t drops[PKT_BURST];
 	uint32_t n_done = 0;
+	uint64_t bytes = 0;
 
 	w->walk.w = w;
 	w->walk.snap = w->snap;
 	w->walk.in = in;
 	w->walk.sw = w->snap->switches[in->sw];
-	for (uint16_t i = 0; i < n; i++)
-		rte_prefetch0(pkts[i].data);
 	for (uint16_t i = 0; i < n; i++) {
 		drops[i] = pull_and_parse(&pkts[i]);
-		count->rx_bytes += pkts[i].len;
+		bytes += pkts[i].len;
 		if (unlikely(drops[i] != DROP_NONE))
 			count->dropped[drops[i]]++;
 	}
+	count->rx_bytes += bytes;
 	count->rx_packets += n;
 	if (unlikely(in->flags & SNAP_STEERS))
 		steer_note(w, q, pkts, drops, n);

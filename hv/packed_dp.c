@@ -119,6 +119,28 @@ static inline void used_put(const struct virtq *r, struct batch *b, uint16_t id,
 	b->at = place_after(r, b->at, n);
 }
 
+// Completes n buffers of one descriptor each: `used` are ids and lengths, as they stand in the ring.
+static inline void used_put_all(const struct virtq *r, struct batch *b, const uint64_t *used, uint16_t n,
+				uint16_t write)
+{
+	while (n > 0) {
+		uint16_t lap = RTE_MIN(n, r->size - b->at.at), i = 0;
+		uint64_t *to = (uint64_t *)&r->packed[b->at.at] + 1;
+		uint64_t flags = (uint64_t)(write | (b->at.available == AVAIL ? AVAIL | USED : 0)) << 48;
+
+		if (b->n == 0) {
+			b->first = to;
+			b->used = used[i++] | flags;
+		}
+		for (; i < lap; i++)
+			__atomic_store_n(&to[i * 2], used[i] | flags, __ATOMIC_RELAXED);
+		b->n += lap;
+		b->at = place_after(r, b->at, lap);
+		used += lap;
+		n -= lap;
+	}
+}
+
 static void used_log(const struct virtq *r, uint16_t at, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++) {
@@ -179,53 +201,68 @@ static uint16_t take_hard(struct worker *w, struct virtq *r, struct pkt *p, stru
 	return n > 0 && virtq_lend(w, r, p, &c, src) ? n : 0;
 }
 
+static bool is_empty(const struct virtq *r, struct place at)
+{
+	return !is_available(__atomic_load_n(&r->packed[at.at].flags, __ATOMIC_RELAXED), at);
+}
+
 uint16_t packed_take(struct worker *w, struct virtq *r, struct pkt *pkts, uint16_t n, uint16_t src)
 {
+	const struct vring_packed_desc *ring = r->packed;
+	const bool asks = r->asks, one_header = r->header == VIRTIO_NET_HEADER;
 	struct place at = place_of(r->next, r->next_wrap);
-	uint8_t *va[PKT_BURST];
-	uint32_t len[PKT_BURST];
-	uint16_t found = 0;
+	struct span spans[PKT_BURST];
+	uint16_t found = 0, hard = 0;
 
+	if (is_empty(r, at)) {
+		r->n_before = 0;
+		return 0;
+	}
+	prefetch_ring(r, r->n_before);
 	w->n_lent = 0;
 	for (; found < n; found++) {
-		struct vring_packed_desc e;
-		uint16_t n_desc = 1;
+		__m128i e = entry_read(&ring[at.at]);
+		uint64_t rest = entry_rest(e);
+		uint16_t flags = rest >> 48, id = rest >> 32, n_desc = 1;
 
-		entry_load(&e, &r->packed[at.at]);
-		if (!is_available(e.flags, at))
+		if (!is_available(flags, at))
 			break;
-		if (found == 0)
-			prefetch_ring(r, r->n_before);
-		va[found] = NULL;
-		if (likely((e.flags & CHAIN_FLAGS) == 0 && e.len > VIRTIO_NET_HEADER &&
-			   e.len <= VIRTQ_MAX_FRAME + VIRTIO_NET_HEADER && r->header == VIRTIO_NET_HEADER))
-			va[found] = virtq_va(r, e.addr, e.len);
-		if (likely(va[found] != NULL)) {
-			len[found] = e.len;
-			frame_prefetch(va[found], e.len, r->asks);
-		} else {
-			n_desc = take_hard(w, r, &pkts[found], at, src, &e.id);
+		bool alone = likely((flags & CHAIN_FLAGS) == 0) && one_header;
+
+		spans[found] = span_of(r, entry_addr(e), alone ? (uint32_t)rest : UINT64_MAX, asks);
+		if (unlikely(spans[found].va == NULL)) {
+			n_desc = take_hard(w, r, &pkts[found], at, src, &id);
 			if (n_desc == 0)
 				break;
+			hard++;
 		}
-		r->lent[found] = e.id;
+		r->lent[found] = id;
 		r->lent_n[found] = n_desc;
 		at = place_after(r, at, n_desc);
 	}
 	for (uint16_t i = 0; i < found; i++)
-		if (likely(va[i] != NULL))
-			lend_one(r, &pkts[i], va[i], len[i], src);
+		if (likely(spans[i].va != NULL))
+			lend_one(&pkts[i], spans[i], src, asks);
 	next_set(r, at);
 	r->n_lent = r->n_before = found;
+	r->lent_chains = hard > 0;
 	return found;
 }
 
 void packed_give_back(struct virtq *r)
 {
 	struct batch b = batch_start(r);
+	uint64_t used[PKT_BURST];
+	uint16_t n = r->n_lent;
 
-	for (uint16_t i = 0; i < r->n_lent; i++)
-		used_put(r, &b, r->lent[i], r->lent_n[i], 0, 0);
+	if (unlikely(r->lent_chains)) {
+		for (uint16_t i = 0; i < n; i++)
+			used_put(r, &b, r->lent[i], r->lent_n[i], 0, 0);
+	} else {
+		for (uint16_t i = 0; i < n; i++)
+			used[i] = (uint64_t)r->lent[i] << 32;
+		used_put_all(r, &b, used, n, 0);
+	}
 	if (b.n > 0)
 		publish(r, b);
 	r->n_lent = 0;
@@ -236,51 +273,54 @@ void packed_give_back(struct virtq *r)
 struct slot {
 	uint8_t *va;
 	uint64_t gpa;
-	uint16_t id;
+	uint64_t used; // as used_put_all() wants it
 };
 
-// Receive buffers for the first packets that fit into one descriptor each.
+// Receive buffers for the first packets that fit into one descriptor each, up to the end of the ring.
 static uint16_t collect(struct virtq *r, struct pkt **pkts, uint16_t n, struct slot *slots)
 {
-	struct place at = place_of(r->next, r->next_wrap);
-	uint16_t i;
+	const uint16_t wanted = place_of(r->next, r->next_wrap).available | VRING_DESC_F_WRITE;
+	const struct vring_packed_desc *ring = &r->packed[r->next];
 
-	for (i = 0; i < n; i++) {
+	for (uint16_t i = 0; i < n; i++) {
 		uint32_t need = VIRTIO_NET_HEADER + pkts[i]->len;
-		struct vring_packed_desc e;
+		__m128i e = entry_read(&ring[i]);
+		uint64_t rest = entry_rest(e);
 
-		entry_load(&e, &r->packed[at.at]);
-		if (unlikely((e.flags & (AVAIL | USED | CHAIN_FLAGS)) !=
-				 (at.available | VRING_DESC_F_WRITE) ||
-			     e.len < need))
-			break;
-		slots[i].va = virtq_va(r, e.addr, need);
-		slots[i].gpa = e.addr;
-		slots[i].id = e.id;
-		if (unlikely(slots[i].va == NULL))
-			break;
-		frame_prefetch_write(slots[i].va, need);
-		at = place_after(r, at, 1);
+		if (unlikely(((rest >> 48) & (AVAIL | USED | CHAIN_FLAGS)) != wanted ||
+			     (uint32_t)rest < need))
+			return i;
+		uint8_t *va = virtq_va(r, entry_addr(e), need);
+
+		if (unlikely(va == NULL))
+			return i;
+		slots[i] = (struct slot){va, entry_addr(e), need | (rest & 0xffffull << 32)};
+		frame_prefetch_write(va, need);
 	}
-	next_set(r, at);
-	return i;
+	return n;
+}
+
+static void slots_log(const struct virtq *r, const struct slot *slots, uint16_t n)
+{
+	for (uint16_t i = 0; i < n; i++)
+		virtq_log(r, slots[i].gpa, (uint32_t)slots[i].used);
 }
 
 static void put_collected(struct virtq *r, struct batch *batch, struct pkt **pkts, uint16_t n,
 			  const struct slot *slots)
 {
-	struct batch b = *batch; // in registers
+	uint64_t used[PKT_BURST];
 
 	for (uint16_t i = 0; i < n; i++) {
 		header_put(slots[i].va, header_for(pkts[i], 1));
 		frame_put(slots[i].va + VIRTIO_NET_HEADER, pkts[i]);
-		if (unlikely(r->log))
-			virtq_log(r, slots[i].gpa, VIRTIO_NET_HEADER + pkts[i]->len);
+		used[i] = slots[i].used;
 	}
+	if (unlikely(r->log))
+		slots_log(r, slots, n);
 	// The guest looks at these lines all the time: they are written at once.
-	for (uint16_t i = 0; i < n; i++)
-		used_put(r, &b, slots[i].id, 1, VIRTIO_NET_HEADER + pkts[i]->len, VRING_DESC_F_WRITE);
-	*batch = b;
+	used_put_all(r, batch, used, n, VRING_DESC_F_WRITE);
+	next_set(r, place_after(r, place_of(r->next, r->next_wrap), n));
 }
 
 // One packet into as many buffers as it takes. False: it does not fit.
@@ -319,7 +359,7 @@ uint16_t packed_put(struct virtq *r, struct pkt **pkts, uint16_t n)
 
 	prefetch_ring(r, n);
 	while (sent < n) {
-		uint16_t room = RTE_MIN(n - sent, PKT_BURST), k = 0;
+		uint16_t room = RTE_MIN(RTE_MIN(n - sent, PKT_BURST), r->size - r->next), k = 0;
 
 		if (likely(r->header == VIRTIO_NET_HEADER))
 			k = collect(r, pkts + sent, room, slots);

@@ -141,41 +141,58 @@ static bool take_hard(struct worker *w, struct virtq *r, struct pkt *p, uint16_t
 	return chain_read(r, &c, head) && virtq_lend(w, r, p, &c, src);
 }
 
+// The heads of the next n chains. Returns how many of them are good.
+static uint16_t heads_take(struct virtq *r, uint16_t n)
+{
+	const uint16_t *ring = r->avail->ring, next = r->next, size = r->size;
+	const struct vring_desc *desc = r->desc;
+	uint16_t *heads = r->lent;
+
+	for (uint16_t i = 0; i < n; i++) {
+		uint16_t head = __atomic_load_n(&ring[(next + i) & (size - 1)], __ATOMIC_RELAXED);
+
+		if (unlikely(head >= size)) {
+			virtq_refuse(r, VIRTQ_HEAD);
+			return i;
+		}
+		heads[i] = head;
+		rte_prefetch0(&desc[head]);
+	}
+	return n;
+}
+
+// Of chains of one descriptor, without flags: its last half says nothing then.
+static void spans_find(struct virtq *r, struct span *spans, uint16_t n)
+{
+	const uint64_t len_and_flags = (1ull << 48) - 1;
+	const struct vring_desc *desc = r->desc;
+	bool asks = r->asks;
+
+	for (uint16_t i = 0; i < n; i++) {
+		__m128i e = entry_read(&desc[r->lent[i]]);
+
+		spans[i] = span_of(r, entry_addr(e), entry_rest(e) & len_and_flags, asks);
+	}
+}
+
 uint16_t split_take(struct worker *w, struct virtq *r, struct pkt *pkts, uint16_t n, uint16_t src)
 {
-	uint16_t n_available = available(r), heads = 0, i;
-	uint8_t *va[PKT_BURST];
-	uint32_t len[PKT_BURST];
+	struct span spans[PKT_BURST];
+	bool asks = r->asks;
+	uint16_t i;
 
-	if (n_available == 0)
+	n = RTE_MIN(n, available(r));
+	if (n == 0)
 		return 0;
-	n = RTE_MIN(n, n_available);
 	w->n_lent = 0;
-	for (; heads < n; heads++) {
-		uint16_t head = head_at(r, r->next + heads);
-
-		if (unlikely(head >= r->size)) {
-			virtq_refuse(r, VIRTQ_HEAD);
-			break;
-		}
-		r->lent[heads] = head;
-		rte_prefetch0(&r->desc[head]);
-	}
-	for (i = 0; i < heads; i++) {
-		struct vring_desc e;
-
-		entry_load(&e, &r->desc[r->lent[i]]);
-		va[i] = NULL;
-		if (likely(e.flags == 0 && e.len > VIRTIO_NET_HEADER &&
-			   e.len <= VIRTQ_MAX_FRAME + VIRTIO_NET_HEADER && r->header == VIRTIO_NET_HEADER))
-			va[i] = virtq_va(r, e.addr, e.len);
-		len[i] = e.len;
-		if (likely(va[i] != NULL))
-			frame_prefetch(va[i], len[i], r->asks);
-	}
-	for (i = 0; i < heads; i++) {
-		if (likely(va[i] != NULL))
-			lend_one(r, &pkts[i], va[i], len[i], src);
+	n = heads_take(r, n);
+	if (likely(r->header == VIRTIO_NET_HEADER))
+		spans_find(r, spans, n);
+	else
+		memset(spans, 0, sizeof(spans));
+	for (i = 0; i < n; i++) {
+		if (likely(spans[i].va != NULL))
+			lend_one(&pkts[i], spans[i], src, asks);
 		else if (!take_hard(w, r, &pkts[i], r->lent[i], src))
 			break;
 	}
@@ -207,41 +224,50 @@ struct slot {
 // Receive buffers for the first packets that fit into one descriptor each.
 static uint16_t collect(struct virtq *r, struct pkt **pkts, uint16_t n, struct slot *slots)
 {
+	const uint16_t *ring = r->avail->ring, next = r->next, size = r->size;
+	const struct vring_desc *desc = r->desc;
+
 	for (uint16_t i = 0; i < n; i++) {
 		uint32_t need = VIRTIO_NET_HEADER + pkts[i]->len;
-		uint16_t head = head_at(r, r->next + i);
-		struct vring_desc e;
+		uint16_t head = __atomic_load_n(&ring[(next + i) & (size - 1)], __ATOMIC_RELAXED);
 
-		if (unlikely(head >= r->size))
+		if (unlikely(head >= size))
 			return i;
-		entry_load(&e, &r->desc[head]);
-		if (unlikely(e.flags != VRING_DESC_F_WRITE || e.len < need))
+		__m128i e = entry_read(&desc[head]);
+		uint64_t rest = entry_rest(e);
+
+		if (unlikely((uint16_t)(rest >> 32) != VRING_DESC_F_WRITE || (uint32_t)rest < need))
 			return i;
-		slots[i].va = virtq_va(r, e.addr, need);
-		slots[i].gpa = e.addr;
-		slots[i].head = head;
-		if (unlikely(slots[i].va == NULL))
+		uint8_t *va = virtq_va(r, entry_addr(e), need);
+
+		if (unlikely(va == NULL))
 			return i;
-		frame_prefetch_write(slots[i].va, need);
+		slots[i] = (struct slot){va, entry_addr(e), head};
+		frame_prefetch_write(va, need);
 	}
 	return n;
+}
+
+static void slots_log(const struct virtq *r, struct pkt **pkts, uint16_t n, const struct slot *slots)
+{
+	for (uint16_t i = 0; i < n; i++)
+		virtq_log(r, slots[i].gpa, VIRTIO_NET_HEADER + pkts[i]->len);
 }
 
 static void put_collected(struct virtq *r, struct pkt **pkts, uint16_t n, const struct slot *slots,
 			  uint16_t n_before)
 {
 	struct used u = used_from(r, n_before);
-	bool log = r->log;
 
 	for (uint16_t i = 0; i < n; i++) {
-		uint32_t len = VIRTIO_NET_HEADER + pkts[i]->len;
+		const struct pkt *p = pkts[i];
 
-		header_put(slots[i].va, header_for(pkts[i], 1));
-		frame_put(slots[i].va + VIRTIO_NET_HEADER, pkts[i]);
-		used_put(&u, slots[i].head, len);
-		if (unlikely(log))
-			virtq_log(r, slots[i].gpa, len);
+		header_put(slots[i].va, header_for(p, 1));
+		frame_put(slots[i].va + VIRTIO_NET_HEADER, p);
+		used_put(&u, slots[i].head, VIRTIO_NET_HEADER + p->len);
 	}
+	if (unlikely(r->log))
+		slots_log(r, pkts, n, slots);
 	r->next += n;
 }
 

@@ -84,6 +84,7 @@ struct virtq {
 	bool calling;     // worker: w, control: r
 	uint32_t n_calls; // worker: w, control: r
 	uint16_t n_lent;
+	bool lent_chains;           // packed: some are of several descriptors
 	uint16_t n_before;          // packed: taken at once, the last time
 	uint16_t lent[PKT_BURST];   // ids to complete, in order
 	uint16_t lent_n[PKT_BURST]; // packed: descriptors of each

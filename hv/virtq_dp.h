@@ -35,11 +35,27 @@ static inline void chain_begin(struct chain *c, uint16_t direction, uint32_t lim
 
 // A descriptor of a ring, read once. Volatile, as else the compiler may read parts of it again; in one
 // aligned load, as that makes the flags of a packed descriptor no newer than the rest.
+static inline __m128i entry_read(const void *from)
+{
+	return *(const volatile __m128i *)from;
+}
+
 static inline void entry_load(void *to, const void *from)
 {
-	__m128i v = *(const volatile __m128i *)from;
+	__m128i v = entry_read(from);
 
 	memcpy(to, &v, sizeof(v));
+}
+
+static inline uint64_t entry_addr(__m128i entry)
+{
+	return _mm_cvtsi128_si64(entry);
+}
+
+// Its length, and above that the two halves of 16 bits.
+static inline uint64_t entry_rest(__m128i entry)
+{
+	return _mm_extract_epi64(entry, 1);
 }
 
 // The same of an indirect table, which may stand anywhere.
@@ -108,6 +124,32 @@ static inline void copy_bytes(uint8_t *to, const uint8_t *from, uint32_t n)
 	_mm256_storeu_si256((void *)(to + n - 32), last);
 }
 
+// The same of at least 32 and up to PKT_HEAD bytes, without a loop.
+static inline void copy_short(uint8_t *to, const uint8_t *from, uint32_t n)
+{
+	__m256i a = _mm256_loadu_si256((const void *)from),
+		z = _mm256_loadu_si256((const void *)(from + n - 32));
+
+	if (n > 64) {
+		__m256i b = _mm256_loadu_si256((const void *)(from + 32)),
+			y = _mm256_loadu_si256((const void *)(from + n - 64));
+
+		_mm256_storeu_si256((void *)(to + 32), b);
+		_mm256_storeu_si256((void *)(to + n - 64), y);
+	}
+	_mm256_storeu_si256((void *)to, a);
+	_mm256_storeu_si256((void *)(to + n - 32), z);
+}
+static_assert(PKT_HEAD <= 128, "two loads from each end");
+
+static inline void copy_head(uint8_t *to, const uint8_t *from, uint32_t n)
+{
+	if (likely(n - 32 <= PKT_HEAD - 32))
+		copy_short(to, from, n);
+	else
+		copy_bytes(to, from, n);
+}
+
 static inline const uint8_t *line_of(const uint8_t *va)
 {
 	return (const uint8_t *)((uintptr_t)va & ~(uintptr_t)(RTE_CACHE_LINE_SIZE - 1));
@@ -115,58 +157,75 @@ static inline const uint8_t *line_of(const uint8_t *va)
 
 #define PREFETCH_BYTES 512 // of a buffer: then the processor has seen where a copy goes
 
-// The lines of a header, where it matters, and of the first bytes of a frame, to be read or to be written.
-static inline void frame_prefetch(const uint8_t *va, uint32_t len, bool header)
+// The first bytes of a frame to be read. A virtio header stands in front of them; it often ends the line before.
+static inline void frame_prefetch(const uint8_t *frame, uint32_t len)
 {
-	const uint8_t *end = va + RTE_MIN(len, (uint32_t)PREFETCH_BYTES);
+	rte_prefetch0(frame);
+	rte_prefetch0(frame + RTE_MIN(len, (uint32_t)PREFETCH_BYTES) - 1);
+	if (likely(len <= RTE_CACHE_LINE_SIZE))
+		return;
+	const uint8_t *end = frame + RTE_MIN(len, (uint32_t)PREFETCH_BYTES);
 
-	if (header)
-		rte_prefetch0(va);
-	rte_prefetch0(va + VIRTIO_NET_HEADER);
-	rte_prefetch0(end - 1);
-	for (va = line_of(va) + 2 * RTE_CACHE_LINE_SIZE; unlikely(va < end); va += RTE_CACHE_LINE_SIZE)
-		rte_prefetch0(va);
+	for (frame = line_of(frame) + RTE_CACHE_LINE_SIZE; frame < end; frame += RTE_CACHE_LINE_SIZE)
+		rte_prefetch0(frame);
 }
 
+// A buffer to be written, from its virtio header on.
 static inline void frame_prefetch_write(const uint8_t *va, uint32_t len)
 {
+	rte_prefetch0_write(va);
+	rte_prefetch0_write(va + RTE_MIN(len, (uint32_t)PREFETCH_BYTES) - 1);
+	if (likely(len <= 2 * RTE_CACHE_LINE_SIZE))
+		return;
 	const uint8_t *end = va + RTE_MIN(len, (uint32_t)PREFETCH_BYTES);
 
-	rte_prefetch0_write(va);
-	rte_prefetch0_write(end - 1);
-	for (va = line_of(va) + RTE_CACHE_LINE_SIZE; unlikely(va + RTE_CACHE_LINE_SIZE < end);
-	     va += RTE_CACHE_LINE_SIZE)
+	for (va = line_of(va) + RTE_CACHE_LINE_SIZE; va < end; va += RTE_CACHE_LINE_SIZE)
 		rte_prefetch0_write(va);
 }
 
-// A packet of frame bytes [header, len) of one buffer.
-static inline void lend_one(const struct virtq *r, struct pkt *p, uint8_t *va, uint32_t len, uint16_t src)
-{
-	uint32_t n;
+// A buffer that holds a whole frame behind its virtio header; va NULL = the frame is in several.
+struct span {
+	uint8_t *va;
+	uint32_t len;
+};
 
-	// The line of a header that says nothing is not even fetched.
-	if (r->asks)
-		memcpy(&p->vnet, va, sizeof(p->vnet));
-	else
-		memset(&p->vnet, 0, sizeof(p->vnet));
-	va += VIRTIO_NET_HEADER;
-	len -= VIRTIO_NET_HEADER;
-	n = RTE_MIN(len, (uint32_t)PKT_HEAD);
-	copy_bytes(p->head + PKT_HEADROOM, va, n);
-	p->m = NULL;
+#define SPAN_MIN (VIRTIO_NET_HEADER + 1)
+#define SPAN_MAX (VIRTIO_NET_HEADER + VIRTQ_MAX_FRAME)
+
+// Where a buffer to read is, if it is one that frames are in by themselves. `len` has all bits set that
+// say otherwise.
+static inline struct span span_of(struct virtq *r, uint64_t gpa, uint64_t len, bool asks)
+{
+	struct span s = {NULL, len};
+
+	if (likely(len - SPAN_MIN <= SPAN_MAX - SPAN_MIN))
+		s.va = virtq_va(r, gpa, len);
+	if (likely(s.va != NULL)) {
+		if (asks) // else the line of a header that says nothing is not even fetched
+			rte_prefetch0(s.va);
+		frame_prefetch(s.va + VIRTIO_NET_HEADER, s.len - VIRTIO_NET_HEADER);
+	}
+	return s;
+}
+
+static inline void lend_one(struct pkt *p, struct span s, uint16_t src, bool asks)
+{
+	const uint8_t *frame = s.va + VIRTIO_NET_HEADER;
+	uint32_t len = s.len - VIRTIO_NET_HEADER, n = RTE_MIN(len, (uint32_t)PKT_HEAD);
+
 	p->data = p->head + PKT_HEADROOM;
+	p->m = NULL;
 	p->len = len;
 	p->head_len = n;
 	p->src = src;
-	p->vid = 0;
-	p->flags = 0;
-	p->n_users = 0;
-	p->hash = 0;
-	p->vsid = 0;
-	p->n_tail = len > n;
-	if (p->n_tail) {
+	pkt_clear(p);
+	if (asks)
+		memcpy(&p->vnet, s.va, sizeof(p->vnet));
+	copy_head(p->head + PKT_HEADROOM, frame, n);
+	if (unlikely(len > n)) {
+		p->n_tail = 1;
 		p->tail.iov = &p->tail.one;
-		p->tail.one = (struct iovec){va + n, len - n};
+		p->tail.one = (struct iovec){(uint8_t *)frame + n, len - n};
 	}
 }
 
@@ -202,25 +261,26 @@ static inline void header_put(uint8_t *to, struct virtq_header h)
 		memcpy(to + sizeof(h.first), &h.last, sizeof(h.last));
 }
 
-// The whole frame behind one header, into one buffer that has room.
-static inline void frame_put(uint8_t *to, const struct pkt *p)
+// What is not in a packet's first piece.
+static inline void frame_put_rest(uint8_t *to, const struct pkt *p)
 {
-	copy_bytes(to, p->data, p->head_len);
-	if (p->m == NULL ? p->n_tail == 0 : p->m->next == NULL)
-		return;
-	to += p->head_len;
-	if (p->m == NULL) {
-		for (uint16_t i = 0; i < p->n_tail; i++) {
-			copy_bytes(to, p->tail.iov[i].iov_base, p->tail.iov[i].iov_len);
-			to += p->tail.iov[i].iov_len;
-		}
-		return;
+	for (uint16_t i = 0; p->m == NULL && i < p->n_tail; i++) {
+		copy_bytes(to, p->tail.iov[i].iov_base, p->tail.iov[i].iov_len);
+		to += p->tail.iov[i].iov_len;
 	}
-	for (const struct rte_mbuf *m = p->m->next; m != NULL; m = m->next) {
+	for (const struct rte_mbuf *m = p->m == NULL ? NULL : p->m->next; m != NULL; m = m->next) {
 		if (m->data_len > 0)
 			copy_bytes(to, rte_pktmbuf_mtod(m, const uint8_t *), m->data_len);
 		to += m->data_len;
 	}
+}
+
+// The whole frame behind one header, into one buffer that has room.
+static inline void frame_put(uint8_t *to, const struct pkt *p)
+{
+	copy_head(to, p->data, p->head_len);
+	if (unlikely(p->len > p->head_len))
+		frame_put_rest(to + p->head_len, p);
 }
 
 // The same into any pieces that have room for it: the header for n_buffers, then the frame.

@@ -31,6 +31,8 @@ static enum drop parse_private(struct pkt *p, const uint8_t *frame, uint32_t len
 	p->len = len;
 	p->head_len = (uint16_t)head_len;
 	enum drop reason = parse(p);
+	struct pkt any = *p;
+	must(parse_any(&any) == reason && (reason != DROP_NONE || memcmp(&any, p, sizeof(any)) == 0));
 	*hash = reason == DROP_NONE ? parse_hash(p, 1) : 1;
 	// The mark for control protocols misses none.
 	must(reason != DROP_NONE || head_len < 14 || control_is(p) == control_matches(p));

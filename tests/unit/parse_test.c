@@ -474,6 +474,48 @@ START_TEST(second_tags_are_opaque)
 }
 END_TEST
 
+// A frame behind a tag is not of the usual kind: what it gives is what the frame without it has to give.
+static void check_behind_a_tag(const struct frame *f, uint32_t cut)
+{
+	struct frame tagged = *f;
+
+	memmove(tagged.b + 16, tagged.b + 12, f->len - 12);
+	put16(&tagged, 12, 0x8100);
+	put16(&tagged, 14, 0);
+	struct result bare = parse_frame(f, f->len - cut, f->len - cut),
+		      behind = parse_frame(&tagged, f->len + 4 - cut, f->len + 4 - cut);
+
+	ck_assert_int_eq(bare.drop, behind.drop);
+	if (bare.drop != DROP_NONE)
+		return;
+	ck_assert_int_eq(bare.p.flags | PKT_TAGGED, behind.p.flags);
+	ck_assert_int_eq(bare.p.ether_type, behind.p.ether_type);
+	ck_assert_int_eq(bare.p.l3_off ? bare.p.l3_off + 4 : 0, behind.p.l3_off);
+	ck_assert_int_eq(bare.p.l4_off ? bare.p.l4_off + 4 : 0, behind.p.l4_off);
+	ck_assert_int_eq(bare.p.ip_proto, behind.p.ip_proto);
+	ck_assert_int_eq(bare.p.ip_version, behind.p.ip_version);
+	ck_assert_int_eq(bare.p.may_control, behind.p.may_control);
+	ck_assert_uint_eq(bare.p.tci, 0);
+}
+
+START_TEST(usual_frames_are_parsed_like_others)
+{
+	const struct frame kinds[] = {udp4(), tcp4(0, 0), tcp4(0, 1)};
+
+	for (int k = 0; k < 3; k++) {
+		for (uint32_t cut = 0; cut <= kinds[k].len - 14; cut++)
+			check_behind_a_tag(&kinds[k], cut);
+		for (uint32_t at = 14; at < kinds[k].len; at++)
+			for (int v = 0; v < 256; v++) {
+				struct frame f = kinds[k];
+
+				f.b[at] = (uint8_t)v;
+				check_behind_a_tag(&f, 0);
+			}
+	}
+}
+END_TEST
+
 START_TEST(frames_without_l3)
 {
 	struct frame f = eth("0026 424203"); // 802.3: length and LLC
@@ -546,6 +588,7 @@ int main(void)
 	tcase_add_test(tc, tags);
 	tcase_add_test(tc, second_tags_are_opaque);
 	tcase_add_test(tc, frames_without_l3);
+	tcase_add_test(tc, usual_frames_are_parsed_like_others);
 	tcase_add_test(tc, hash_tells_flows_apart);
 	tcase_add_test(tc, every_reason_has_a_name);
 	suite_add_tcase(suite, tc);

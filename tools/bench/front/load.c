@@ -7,7 +7,7 @@
 #include <unistd.h>
 #include <x86intrin.h>
 
-enum { ANNOUNCE_OPEN = 32 };
+enum { ANNOUNCE_OPEN = 32, ROUNDS_PER_IDLE = 16 }; // those that are idle cost the busy ones little
 
 static void reap(struct device *d, struct queue *q)
 {
@@ -332,7 +332,7 @@ static void receive_all(struct round *r)
 	for (unsigned i = 0; i < n; i++)
 		if (l->devices[i].up)
 			receive_device(r, &l->devices[i], forward);
-	if (n == l->n_devices)
+	if (n == l->n_devices || ++l->rounds % ROUNDS_PER_IDLE != 0)
 		return;
 	if (++l->next_idle >= l->n_devices)
 		l->next_idle = n;
