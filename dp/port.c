@@ -180,6 +180,7 @@ void port_conf_from(const char *name, const json_t *conf, struct port_conf *c)
 	copy_str(c->device, sizeof(c->device), conf, "device");
 	copy_str(c->ifname, sizeof(c->ifname), conf, "ifname");
 	copy_str(c->vm, sizeof(c->vm), conf, "vm");
+	copy_str(c->bypass, sizeof(c->bypass), conf, "bypass");
 	c->type = strcmp(type, "guest") == 0    ? PORT_GUEST
 		  : strcmp(type, "uplink") == 0 ? PORT_UPLINK
 						: PORT_HOST;
@@ -280,6 +281,7 @@ int port_validate(const struct conf_view *target, const char *name, const json_t
 	port_conf_from(name, conf, &c);
 	check_keys(&c, conf, e);
 	check_switch(target, &c, e);
+	bypass_validate(&c, e);
 	check_fixed(&c, e);
 	if (c.has_mac)
 		conf_each(target, "fdb", check_static, &t);
@@ -337,6 +339,7 @@ static void del_close(void *port)
 	struct port *p = port;
 
 	fdb_flush(switch_at(p->switch_index)->fdb, p->index, -1, true);
+	bypass_end(p);
 	port_life_end(p);
 }
 

@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "bypass.h"
 #include "drop.h"
 #include "pkt.h"
 
@@ -57,8 +58,9 @@ struct port_conf {
 	char device[256]; // DPDK device string, else ""
 	char ifname[16];  // host vNIC, else ""
 	char vm[PORT_NAME_SIZE];
-	uint16_t n_queues; // queue pairs, 1..MAX_QUEUES
-	uint16_t mtu;      // 576..9216
+	char bypass[BYPASS_SIZE]; // guest: a device past the switch, else ""
+	uint16_t n_queues;        // queue pairs, 1..MAX_QUEUES
+	uint16_t mtu;             // 576..9216
 	bool has_mac;
 	uint8_t mac[6];
 };
@@ -170,6 +172,7 @@ struct port {
 	struct snap_port *part;                          // what the current snapshot shows; snap.c
 	bool dirty;                                      // and is to be rebuilt
 	uint64_t own_key;       // static FDB entry of its own address, 0 = none; snap.c
+	struct bypass *bypass;  // NULL = none
 	struct port_life *life; // opening, closing, retries; port_life.c
 };
 

@@ -30,8 +30,10 @@
 	     .unit = "bytes",                                                                               \
 	     .min = 576,                                                                                    \
 	     .max = FRAME_MAX_MTU},                                                                         \
+	    {"vm", PARAM_NAME, PARAM_CLEARS, "name of the VM it belongs to"},                               \
 	{                                                                                                   \
-		"vm", PARAM_NAME, PARAM_CLEARS, "name of the VM it belongs to"                              \
+		"bypass", PARAM_STRING, PARAM_CLEARS,                                                       \
+		    "guest: a NIC's function (INTERFACE/NUMBER) that it may use while no policy forbids"    \
 	}
 #define DEF(v)    #v
 #define NO_DEF(v) NULL
@@ -99,6 +101,8 @@ static json_t *detail(const struct port *p, const struct port_counters *n)
 		p->driver->stats(p, driver);
 	json_object_set_new(out, "driver", json_string(p->driver->name));
 	json_object_set_new(out, p->driver->name, driver);
+	if (p->bypass != NULL)
+		json_object_set_new(out, "bypass", bypass_show(p));
 	json_object_set_new(out, "offloads", offload_names(atomic_load(&p->live.offloads)));
 	json_object_set_new(out, "accounting",
 			    json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "received", (json_int_t)n->rx_packets,

@@ -363,6 +363,7 @@ static void ports_published(const struct snap *s)
 		if (p->part != s->ports[i]) {
 			retire(p->part);
 			p->part = (struct snap_port *)s->ports[i];
+			bypass_follow(p);
 		}
 		p->dirty = false;
 	}

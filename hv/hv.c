@@ -4,6 +4,7 @@
 #include "ctrl/api/module.h"
 #include "dp/port.h"
 #include "hole.h"
+#include "sriov.h"
 #include "tap.h"
 #include "vhost.h"
 
@@ -11,6 +12,7 @@ static int hv_init(struct err *e)
 {
 	port_driver_register(&vhost_driver);
 	port_driver_register(&tap_driver);
+	bypass_driver_register(&sriov_driver);
 	int rc = hole_init(e);
 
 	return rc != 0 ? rc : vhost_init(e);
