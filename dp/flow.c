@@ -12,8 +12,7 @@
 #define HUGE_PAGE (2ul << 20)
 #define PAGE      4096ul
 
-// Half full when the table is. A large one gets a huge page, and is rounded up to that.
-static struct flow_index *index_create(uint32_t size)
+struct flow_index *flow_index_make(uint32_t size)
 {
 	uint32_t n = size / (FLOW_WAYS / 2);
 	size_t bytes = sizeof(struct flow_bucket) * (n + 1), unit = bytes > HUGE_PAGE / 2 ? HUGE_PAGE : 64;
@@ -82,7 +81,7 @@ struct flow_table *flow_create(uint32_t max, uint32_t seed)
 	// A kernel that does not overcommit counts what is only reserved: such a host has smaller tables.
 	while (!flows_reserve(t) && t->max > FLOW_FIRST)
 		t->max /= 4;
-	t->index = index_create(FLOW_FIRST);
+	t->index = flow_index_make(FLOW_FIRST);
 	if (t->flows != NULL && t->index != NULL)
 		return t;
 	flow_destroy(t);
@@ -125,22 +124,17 @@ bool flow_grow_due(const struct flow_table *t)
 	       atomic_load(&t->left) == NULL;
 }
 
-int flow_grow(struct flow_table *t)
+void flow_grow(struct flow_table *t, uint32_t size, struct flow_index *x)
 {
-	uint32_t size = atomic_load(&t->size) * 4;
-
-	if (size > t->max)
-		return -ENOSPC;
-	struct flow_index *x = index_create(size);
-
-	if (x == NULL)
-		return -ENOMEM;
+	if (!flow_grow_due(t) || size != atomic_load(&t->size) * 4) {
+		free(x);
+		return;
+	}
 	// The whole of it: a huge page that lies in this size and the next would stay small for ever.
 	if (layout_of(size).end >= HUGE_PAGE)
 		madvise(t->flows, layout_of(t->max).end, MADV_HUGEPAGE);
 	atomic_store(&t->size, size);
 	atomic_store(&t->given, x);
-	return 0;
 }
 
 void flow_tidy(struct flow_table *t)

@@ -23,6 +23,7 @@
 #define FLOW_IDLE_S   10 // unused for so long: given back
 
 struct err;
+struct flow_index;
 struct flow_table;
 
 // Shape of a key: which fields tell packets apart. Decided by what the steps on the way read.
@@ -54,13 +55,17 @@ void flow_destroy(struct flow_table *t);           // workers have passed; accep
 uint32_t flow_size(const struct flow_table *t);    // flows it has room for
 uint32_t flow_count(const struct flow_table *t);   // flows it holds; racy by a few
 uint32_t flow_actions(const struct flow_table *t); // decisions that these share, about
-// The worker asks for more room. Gives it; -ENOMEM or -ENOSPC (at its largest) otherwise.
-bool flow_grow_due(const struct flow_table *t);
-int flow_grow(struct flow_table *t);
+bool flow_grow_due(const struct flow_table *t);    // it asks for four times the room
+// Gives it that room, which is `size` now, with this index; or frees the index, if it does not ask any more.
+void flow_grow(struct flow_table *t, uint32_t size, struct flow_index *x);
 void flow_tidy(struct flow_table *t); // frees an index that the worker has left
 void flow_stats(const struct flow_table *t, struct flow_stats *out);
 // Reads the next flow from *at (0 = first) on, while the worker goes on. False at the end.
 bool flow_next(const struct flow_table *t, uint32_t *at, struct flow_view *out);
+
+// Any thread; takes milliseconds for a million flows. An index for a table of `size` flows: half full when the table is. A
+// large one gets huge pages. NULL without memory.
+struct flow_index *flow_index_make(uint32_t size);
 
 // workers
 

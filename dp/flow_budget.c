@@ -3,8 +3,11 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "ctrl/api/err.h"
+#include "ctrl/api/jobs.h"
 #include "ctrl/api/timer.h"
 #include "flow.h"
 #include "flow_kind.h"
@@ -12,10 +15,12 @@
 
 #define LOOK_US        10000
 #define PORTS_PER_LOOK 512
+#define MAX_AT_ONCE    16384 // flows; beyond, its index is made on the jobs thread
 
 static uint32_t budget = 1u << 20;
 static struct timer *timer;
 static uint16_t next_port;
+static bool growing; // one at a time
 
 void flow_budget_set(uint32_t max)
 {
@@ -41,11 +46,61 @@ static uint64_t given_sum(void)
 	return sum;
 }
 
-static void look_at(struct flow_table *t)
+// Clearing a large index takes too long for the control thread.
+struct growth {
+	char port[PORT_NAME_SIZE];
+	uint16_t queue;
+	uint32_t size;
+	struct flow_index *index;
+};
+
+static void growth_work(void *arg)
 {
+	struct growth *g = arg;
+
+	g->index = flow_index_make(g->size);
+}
+
+static void growth_done(void *arg)
+{
+	struct growth *g = arg;
+	const struct port *p =
+	    port_find(g->port); // maybe another one of this name: then it is asked what it wants
+
+	growing = false;
+	if (g->index != NULL && p != NULL && g->queue < p->conf.n_queues)
+		flow_grow(p->rxqs[g->queue].flows, g->size, g->index);
+	else
+		free(g->index);
+	free(g);
+}
+
+static void growth_begin(const struct port *p, uint16_t queue, uint32_t size)
+{
+	struct growth *g = malloc(sizeof(*g));
+
+	if (g == NULL)
+		return; // with the next look
+	*g = (struct growth){.queue = queue, .size = size};
+	memcpy(g->port, p->conf.name, sizeof(g->port));
+	growing = true;
+	job_run("flow table", growth_work, growth_done, g);
+}
+
+static void look_at(const struct port *p, uint16_t queue)
+{
+	struct flow_table *t = p->rxqs[queue].flows;
+	uint32_t size = flow_size(t) * 4;
+
 	flow_tidy(t);
-	if (flow_grow_due(t) && given_sum() + 3ull * flow_size(t) <= budget)
-		flow_grow(t);
+	if (!flow_grow_due(t) || given_sum() + size - size / 4 > budget)
+		return;
+	struct flow_index *x = size <= MAX_AT_ONCE ? flow_index_make(size) : NULL;
+
+	if (x != NULL)
+		flow_grow(t, size, x);
+	else if (size > MAX_AT_ONCE && !growing)
+		growth_begin(p, queue, size);
 }
 
 static void look(void *arg)
@@ -56,7 +111,7 @@ static void look(void *arg)
 
 		next_port = (next_port + 1) % MAX_PORTS;
 		for (uint16_t q = 0; p != NULL && q < p->conf.n_queues; q++)
-			look_at(p->rxqs[q].flows);
+			look_at(p, q);
 	}
 }
 
