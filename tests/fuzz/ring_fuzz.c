@@ -12,10 +12,12 @@
 #define chain_read     split_chain_read
 #define used_put       split_used_put
 #define used_log       split_used_log
+#define slots_log      split_slots_log
 #define wants_call     split_wants_call
 #define publish        split_publish
 #define take_hard      split_take_hard
 #define slot           split_slot
+#define slots_log      split_slots_log
 #define collect        split_collect
 #define put_collected  split_put_collected
 #define put_hard       split_put_hard
