@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/log.h"
 #include "diff.h"
 #include "engine.h"
 #include "must.h"
@@ -118,6 +119,12 @@ void change_job(struct change *ch, int (*work)(void *arg, struct err *e), void *
 	ch->jobs[ch->n_jobs++] = (struct job){.work = work, .arg = arg};
 }
 
+void change_then(struct change *ch, int (*fn)(struct change *ch, void *arg, struct err *e), void *arg)
+{
+	ch->opened = fn;
+	ch->opened_arg = arg;
+}
+
 void change_needs_snapshot(struct change *ch)
 {
 	ch->touch = true;
@@ -155,6 +162,8 @@ static int change_open(struct change *ch, struct err *e)
 
 		rc = conf_kind_find(s->kind)->open(ch, s->name, s->old, s->now, e);
 	}
+	if (rc == 0 && ch->opened)
+		rc = ch->opened(ch, ch->opened_arg, e);
 	if (rc < 0)
 		change_take_back(ch);
 	return rc < 0 ? rc : 0;
@@ -219,22 +228,66 @@ int conf_add(struct request *rq, const char *kind, const char *name, json_t *con
 	return change_submit(ch, e);
 }
 
+static json_t *row_with(const json_t *old, json_t *keys)
+{
+	json_t *row = must(json_copy((json_t *)old));
+
+	json_object_update(row, keys);
+	json_decref(keys);
+	return row;
+}
+
 int conf_set(struct request *rq, const char *kind, const char *name, json_t *keys, struct err *e)
 {
 	const json_t *old = conf_get(NULL, kind, name);
 	struct change *ch;
-	json_t *row;
 
 	if (!old) {
 		json_decref(keys);
 		return err_set(e, -ENOENT, "%s %s: no such %s", kind, name, kind);
 	}
-	row = must(json_copy((json_t *)old));
-	json_object_update(row, keys);
-	json_decref(keys);
 	ch = change_new(rq);
-	change_put(ch, kind, name, row); // drops the nulls
+	change_put(ch, kind, name, row_with(old, keys)); // drops the nulls
 	return change_submit(ch, e);
+}
+
+struct set_soon {
+	char *kind, *name;
+	json_t *keys;
+};
+
+static void set_soon_done(const struct err *e, void *arg)
+{
+	(void)arg;
+	if (e && e->code)
+		log_warn("%s", e->text);
+}
+
+static void set_soon_turn(void *arg)
+{
+	struct set_soon *s = arg;
+	const json_t *old = conf_get(NULL, s->kind, s->name);
+	struct err e = {0};
+
+	if (old) {
+		struct change *ch = change_new_quiet(set_soon_done, NULL);
+
+		change_put(ch, s->kind, s->name, row_with(old, json_incref(s->keys)));
+		if (change_submit(ch, &e) < 0)
+			set_soon_done(&e, NULL);
+	}
+	json_decref(s->keys);
+	free(s->kind);
+	free(s->name);
+	free(s);
+}
+
+void conf_set_soon(const char *kind, const char *name, json_t *keys)
+{
+	struct set_soon *s = must(malloc(sizeof(*s)));
+
+	*s = (struct set_soon){must(strdup(kind)), must(strdup(name)), keys};
+	engine_queue(set_soon_turn, s);
 }
 
 int conf_del(struct request *rq, const char *kind, const char *name, struct err *e)

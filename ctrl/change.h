@@ -38,6 +38,8 @@ struct change {
 	bool whole;   // the edits are a document's; its client is told of progress
 	struct err e; // finding about a row that was put
 	struct conf_view view;
+	int (*opened)(struct change *ch, void *arg, struct err *e); // NULL = none
+	void *opened_arg;
 	struct diff_step *steps;
 	size_t n_steps;
 	struct hooks undo, publish, close;
@@ -53,6 +55,8 @@ void change_edit(struct change *ch, const char *kind, const char *name, json_t *
 // The change's whole edits, as a document's difference ({kind: {name: conf or null}}, confs decoded;
 // takes over the reference). Its request is told of progress.
 void change_edits(struct change *ch, json_t *edits);
+// Calls fn(ch, arg, e) when all rows are open: as conf_kind.open, it may refuse and register steps.
+void change_then(struct change *ch, int (*fn)(struct change *ch, void *arg, struct err *e), void *arg);
 // What change_submit() would do, without doing it. Frees `ch` on both ways; the steps are freed with
 // diff_free().
 int change_check(struct change *ch, struct diff_step **steps, size_t *n, struct err *e);

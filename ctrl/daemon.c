@@ -189,12 +189,12 @@ static void machine_note(void)
 	uint64_t n = preflight_nofile();
 
 	if (*self.setup.note)
-		log_warn("%s", self.setup.note);
+		log_warn("huge pages: %s; to have huge ones: %s", self.setup.note, self.setup.fix);
 	if (n < ENOUGH_NOFILE)
 		log_warn("open descriptors: the limit is %llu, enough for about %llu ports; raise it with "
 			 "ulimit -Hn or "
 			 "LimitNOFILE=",
-			 (unsigned long long)n, (unsigned long long)n / 12);
+			 (unsigned long long)n, (unsigned long long)n / PREFLIGHT_PORT_NOFILE);
 }
 
 static void switch_stop(void)

@@ -30,8 +30,8 @@
 //           of this request (at most 8), and
 //   JSON numbers for int, rate and size, booleans for bool, arrays of strings for names are taken too.
 // The result of a method with columns is an array of objects keyed by the columns' names (keys may be
-// absent, and a row may have more keys than there are columns); of others any JSON value; a change
-// that has nothing to tell answers true.
+// absent, and a row may have more keys than there are columns); of others any JSON value, where an object
+// with the key `text` is shown to people as that text; a change that has nothing to tell answers true.
 //
 // A stream answers true as soon as it is accepted; then each event is a notification of its own,
 //   {"jsonrpc": "2.0", "method": "event", "params": {"time": "2026-01-31T12:00:00.123Z",

@@ -5,9 +5,9 @@
 
 #include <stddef.h>
 
-extern const struct module config_module, dp_module, drop_module, event_module, fdb_module, flow_module,
-    hv_module, methods_module, port_module, queue_module, switch_module, system_module, trace_module,
-    vlan_module, worker_module;
+extern const struct module config_module, doctor_module, dp_module, drop_module, event_module, fdb_module,
+    flow_module, hv_module, hypervisor_module, methods_module, port_module, queue_module, saved_module,
+    switch_module, system_module, trace_module, vlan_module, worker_module;
 
 // clang-format off
 const struct module *const modules[] = {
@@ -15,6 +15,7 @@ const struct module *const modules[] = {
 	&hv_module,
 	&switch_module,
 	&port_module,
+	&hypervisor_module,
 	&queue_module,
 	&vlan_module,
 	&fdb_module,
@@ -23,8 +24,10 @@ const struct module *const modules[] = {
 	&worker_module,
 	&trace_module,
 	&config_module,
+	&saved_module,
 	&event_module,
 	&system_module,
+	&doctor_module,
 	&methods_module,
 	NULL,
 };

@@ -13,7 +13,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "ctrl/api/log.h"
@@ -23,12 +22,10 @@
 #define WANTED_NOFILE  65536
 #define LONGEST_SOCKET "/control-ro.sock"
 
-static int dir_check(const char *what, const char *dir, char *path, struct err *e)
+int preflight_dir_usable(const char *what, const char *dir, struct err *e)
 {
 	struct stat st;
 
-	if (mkdir(dir, 0755) && errno != EEXIST)
-		return err_set(e, -errno, "%s %s: cannot be made: %s", what, dir, err_name(errno));
 	if (stat(dir, &st))
 		return err_set(e, -errno, "%s %s: %s", what, dir, err_name(errno));
 	if (!S_ISDIR(st.st_mode))
@@ -36,6 +33,15 @@ static int dir_check(const char *what, const char *dir, char *path, struct err *
 	if (access(dir, R_OK | W_OK | X_OK))
 		return err_set(e, -errno, "%s %s: cannot be written: %s; it is owned by uid %u (%04o)", what,
 			       dir, err_name(errno), st.st_uid, st.st_mode & 07777);
+	return 0;
+}
+
+static int dir_check(const char *what, const char *dir, char *path, struct err *e)
+{
+	if (mkdir(dir, 0755) && errno != EEXIST)
+		return err_set(e, -errno, "%s %s: cannot be made: %s", what, dir, err_name(errno));
+	if (preflight_dir_usable(what, dir, e))
+		return e->code;
 	if (!realpath(dir, path))
 		return err_set(e, -errno, "%s %s: %s", what, dir, err_name(errno));
 	return 0;
@@ -112,14 +118,27 @@ int preflight_cores(const struct options *o, const cpu_set_t *allowed, struct se
 	return 0;
 }
 
-int preflight_memory(const struct options *o, uint64_t n_huge_free, uint64_t available_mb,
+uint32_t preflight_huge_needed(const struct options *o)
+{
+	return (o->memory_mb + HUGE_PAGE_MB - 1) / HUGE_PAGE_MB;
+}
+
+char *preflight_huge_fix(int node, struct huge_pages pages, uint64_t n, char *buf, size_t size)
+{
+	snprintf(buf, size,
+		 "echo %llu > /sys/devices/system/node/node%d/hugepages/hugepages-2048kB/nr_hugepages",
+		 (unsigned long long)(pages.n - pages.n_free + n), node);
+	return buf;
+}
+
+int preflight_memory(const struct options *o, struct huge_pages pages, uint64_t available_mb,
 		     struct setup *setup, struct err *e)
 {
-	uint32_t n_needed = (o->memory_mb + HUGE_PAGE_MB - 1) / HUGE_PAGE_MB;
+	uint32_t n_needed = preflight_huge_needed(o);
 	uint64_t needed_mb = BASE_MB;
 
-	setup->huge = !o->no_huge && n_huge_free >= n_needed;
-	setup->note[0] = '\0';
+	setup->huge = !o->no_huge && pages.n_free >= n_needed;
+	setup->note[0] = setup->fix[0] = '\0';
 	if (!setup->huge)
 		needed_mb += o->memory_mb;
 	if (needed_mb > available_mb)
@@ -128,14 +147,13 @@ int preflight_memory(const struct options *o, uint64_t n_huge_free, uint64_t ava
 		    "memory: %llu MB are needed (--memory %u and %u for the rest) and %llu MB are available; "
 		    "free some or choose a smaller --memory",
 		    (unsigned long long)needed_mb, o->memory_mb, BASE_MB, (unsigned long long)available_mb);
-	if (!setup->huge && !o->no_huge)
-		snprintf(setup->note, sizeof(setup->note),
-			 "huge pages: %llu of 2 MB are free on NUMA node %d, --memory %u needs %u: using "
-			 "ordinary pages, "
-			 "which is slower; to have huge ones: echo %u > "
-			 "/sys/devices/system/node/node%d/hugepages/hugepages-2048kB/nr_hugepages",
-			 (unsigned long long)n_huge_free, setup->node, o->memory_mb, n_needed, n_needed,
-			 setup->node);
+	if (setup->huge || o->no_huge)
+		return 0;
+	snprintf(setup->note, sizeof(setup->note),
+		 "%llu of 2 MB are free on NUMA node %d, --memory %u needs %u: using ordinary pages, which "
+		 "is slower",
+		 (unsigned long long)pages.n_free, setup->node, o->memory_mb, n_needed);
+	preflight_huge_fix(setup->node, pages, n_needed, setup->fix, sizeof(setup->fix));
 	return 0;
 }
 
@@ -166,15 +184,26 @@ static void nodes_find(struct setup *setup)
 	globfree(&g);
 }
 
-static uint64_t huge_free(int node)
+struct huge_pages preflight_huge_pages(int node)
 {
-	char path[128];
+	char dir[128], path[160];
+	struct huge_pages pages;
 
-	snprintf(path, sizeof(path),
-		 "/sys/devices/system/node/node%d/hugepages/hugepages-2048kB/free_hugepages", node);
-	if (node == 0 && access(path, F_OK))
-		snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages");
-	return file_number(path, "");
+	snprintf(dir, sizeof(dir), "/sys/devices/system/node/node%d/hugepages/hugepages-2048kB", node);
+	if (node == 0 && access(dir, F_OK))
+		snprintf(dir, sizeof(dir), "/sys/kernel/mm/hugepages/hugepages-2048kB");
+	snprintf(path, sizeof(path), "%s/nr_hugepages", dir);
+	pages.n = file_number(path, "");
+	snprintf(path, sizeof(path), "%s/free_hugepages", dir);
+	pages.n_free = file_number(path, "");
+	if (pages.n < pages.n_free)
+		pages.n = pages.n_free;
+	return pages;
+}
+
+uint64_t preflight_available_mb(void)
+{
+	return file_number("/proc/meminfo", "MemAvailable:") / 1024;
 }
 
 uint64_t preflight_nofile(void)
@@ -204,6 +233,5 @@ int preflight(const struct options *o, struct setup *setup, struct err *e)
 	if (preflight_dirs(o, setup, e) || preflight_cores(o, &allowed, setup, e))
 		return e->code;
 	nodes_find(setup);
-	return preflight_memory(o, huge_free(setup->node),
-				file_number("/proc/meminfo", "MemAvailable:") / 1024, setup, e);
+	return preflight_memory(o, preflight_huge_pages(setup->node), preflight_available_mb(), setup, e);
 }

@@ -192,7 +192,7 @@ void bypass_follow(struct port *p)
 {
 	struct bypass *b = p->bypass;
 
-	if (b != NULL && strcmp(b->device, p->conf.bypass) != 0) {
+	if (b != NULL && (p->part == NULL || strcmp(b->device, p->conf.bypass) != 0)) {
 		bypass_end(p);
 		b = NULL;
 	}

@@ -240,3 +240,14 @@ uint32_t fdb_port_count(const struct fdb *f, uint16_t port)
 		return 0;
 	return fdb_read(&f->ports[port].n_learned) + fdb_read(&f->ports[port].n_static);
 }
+
+uint16_t fdb_static_port(const struct fdb *f, const uint8_t mac[6], uint16_t fid)
+{
+	const uint16_t fids[] = {fid, FDB_ANY_FID};
+	struct fdb_cell c;
+
+	for (unsigned i = 0; i < 2; i++)
+		if (fdb_find(f, fdb_key(mac, fids[i]), &c) && fdb_is_static(c))
+			return fdb_port_of(c);
+	return FDB_NO_PORT;
+}

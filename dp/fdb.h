@@ -87,6 +87,8 @@ uint32_t fdb_n_buckets(const struct fdb *f);
 uint32_t fdb_list(const struct fdb *f, uint32_t *cursor, struct fdb_entry *out, uint32_t n, uint32_t now_s);
 void fdb_stats(const struct fdb *f, struct fdb_stats *out);
 uint32_t fdb_port_count(const struct fdb *f, uint16_t port);
+// The port that a static entry gives this address to, in this fid or in any: it is learned nowhere else. FDB_NO_PORT.
+uint16_t fdb_static_port(const struct fdb *f, const uint8_t mac[6], uint16_t fid);
 
 // workers and control thread
 

@@ -275,5 +275,9 @@ static const struct method methods[] = {
 static const struct conf_kind kinds[] = {
     {"fdb", "a static forwarding entry", add_params, refs, NULL, fdb_validate, fdb_open}, {0}};
 
-const struct module fdb_module = {
-    .name = "fdb", .methods = methods, .kinds = kinds, .save = fdb_save, .restore = fdb_restore};
+const struct module fdb_module = {.name = "fdb",
+				  .methods = methods,
+				  .kinds = kinds,
+				  .save = fdb_save,
+				  .check = fdb_check,
+				  .restore = fdb_restore};

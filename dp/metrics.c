@@ -72,7 +72,7 @@ static void one_up(struct metrics *m, const struct metric_family *f, const struc
 
 	(void)f;
 	port_labels(p, labels);
-	metric_add(m, labels, p->state == PORT_UP);
+	metric_add(m, labels, p->state == PORT_UP && !port_is_held(p));
 }
 
 static bool port_up(struct metrics *m, const struct metric_family *f, uint64_t *at)

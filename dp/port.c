@@ -15,6 +15,7 @@
 #include "ctrl/api/log.h"
 #include "ctrl/api/timer.h"
 #include "ctrl/api/value.h"
+#include "port_hold.h"
 #include "port_kind.h"
 #include "port_life.h"
 #include "port_steps.h"
@@ -56,8 +57,6 @@ const char *port_state_name(enum port_state state)
 // `why` is made printable first: an interface's name may hold any byte.
 static void state_set(struct port *p, enum port_state state, char *why)
 {
-	bool was_up = p->state == PORT_UP, is_up = state == PORT_UP;
-
 	value_make_printable(why);
 	if (p->state == state && strcmp(p->why, why) == 0)
 		return;
@@ -65,9 +64,7 @@ static void state_set(struct port *p, enum port_state state, char *why)
 	p->state_since_ns = time_ns();
 	snprintf(p->why, sizeof(p->why), "%s", why);
 	log_info("port %s: %s%s%s", p->conf.name, state_names[state], why[0] ? ": " : "", why);
-	if (was_up != is_up)
-		event_emit(is_up ? "port-up" : "port-down", p->conf.name, "%s",
-			   is_up ? "frames can pass" : why);
+	port_hold_sync(p);
 }
 
 void port_state_set(struct port *p, enum port_state state, const char *why, ...)
@@ -188,6 +185,7 @@ void port_conf_from(const char *name, const json_t *conf, struct port_conf *c)
 	c->library = datapath != NULL && strcmp(datapath, "library") == 0;
 	c->n_queues = json_integer_value(json_object_get(conf, "queues"));
 	c->mtu = json_integer_value(json_object_get(conf, "mtu"));
+	c->await_s = json_integer_value(json_object_get(conf, "await-state"));
 	c->has_mac = mac != NULL && value_parse_mac(mac, c->mac) == 0;
 }
 
@@ -408,6 +406,7 @@ static void reopen_close(void *arg)
 
 	if (vs != NULL)
 		fdb_flush(vs->fdb, was->p->index, -1, false);
+	port_hold_sync(was->p);
 	port_life_reopen(was->p);
 	free(was);
 }
@@ -416,6 +415,7 @@ static void edit_close(void *arg)
 {
 	struct port_edit *was = arg;
 
+	port_hold_sync(was->p);
 	port_life_resume(was->p);
 	free(was);
 }

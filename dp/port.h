@@ -61,6 +61,7 @@ struct port_conf {
 	char bypass[BYPASS_SIZE]; // guest: a device past the switch, else ""
 	uint16_t n_queues;        // queue pairs, 1..MAX_QUEUES
 	uint16_t mtu;             // 576..9216
+	uint16_t await_s;         // 0 = frames pass; else its state has to come first (port_hold.c)
 	bool has_mac;
 	uint8_t mac[6];
 };
@@ -169,11 +170,14 @@ struct port {
 	struct rxq rxqs[MAX_QUEUES];
 	struct txq *txqs;                                // conf.n_queues of them
 	struct port_counters *counters[MAX_WORKERS + 1]; // by worker index; the last is the control thread's
-	struct snap_port *part;                          // what the current snapshot shows; snap.c
-	bool dirty;                                      // and is to be rebuilt
-	uint64_t own_key;       // static FDB entry of its own address, 0 = none; snap.c
-	struct bypass *bypass;  // NULL = none
-	struct port_life *life; // opening, closing, retries; port_life.c
+	struct port_counters *restored; // what is in that one of another host's; NULL = nothing; save.c
+	struct snap_port *part;         // what the current snapshot shows; snap.c
+	bool dirty;                     // and is to be rebuilt
+	uint64_t own_key;               // static FDB entry of its own address, 0 = none; snap.c
+	struct bypass *bypass;          // NULL = none
+	struct port_life *life;         // opening, closing, retries; port_life.c
+	bool told_up;                   // what the last event said
+	struct timer *hold;             // ends its waiting for its state; port_hold.c
 };
 
 // control thread
@@ -191,4 +195,10 @@ void port_state_set(struct port *p, enum port_state state, const char *why, ...)
 void port_state_post(const struct port *p, enum port_state state, const char *why, ...)
     __attribute__((format(printf, 3, 4)));
 void port_forget_learned(struct port *p); // the addresses seen on it
+// It waits for its state, and no snapshot shows it: it is not polled, learns nothing, and frames are forwarded as if it
+// were not there.
+static inline bool port_is_held(const struct port *p)
+{
+	return p->conf.await_s > 0;
+}
 void port_counters_sum(const struct port *p, struct port_counters *out);

@@ -55,6 +55,7 @@ static void port_free(struct port *p)
 		flow_destroy(p->rxqs[q].flows);
 	for (uint16_t w = 0; w <= MAX_WORKERS; w++)
 		free(p->counters[w]);
+	free(p->restored);
 	free(p->txqs);
 	free(p->life);
 	free(p);
@@ -164,6 +165,7 @@ void port_destroy(struct port *p)
 {
 	ports[p->index] = NULL;
 	timer_stop(p->life->retry);
+	timer_stop(p->hold);
 	port_free(p);
 }
 

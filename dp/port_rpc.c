@@ -1,39 +1,47 @@
 // Control methods of ports.
 #include "ctrl/api/module.h"
 #include "offload.h"
+#include "port_hold.h"
 #include "port_kind.h"
 #include "port_list.h"
 #include "save.h"
 
 #define TYPE_VALUES "guest|uplink|host"
-#define KEYS(required, def_)                                                                                \
-	{"switch", PARAM_NAME, required, "the switch it is attached to"},                                   \
-	    {"type", PARAM_ENUM, required,                                                                  \
-	     "guest = a VM or container; uplink = a NIC; host = an interface of this host",                 \
-	     .values = TYPE_VALUES},                                                                        \
-	    {"socket", PARAM_PATH, PARAM_CLEARS, "guest: the vhost-user socket"},                           \
-	    {"mode", PARAM_ENUM, PARAM_CLEARS, "guest: what evswitchd is on that socket; client if absent", \
-	     .values = "client|server"},                                                                    \
-	    {"datapath", PARAM_ENUM, PARAM_CLEARS,                                                          \
-	     "guest by a socket: whose code processes its rings; own if absent", .values = "own|library"},  \
-	    {"device", PARAM_STRING, PARAM_CLEARS,                                                          \
-	     "guest or uplink: a DPDK device, such as net_af_packet0,iface=eth1"},                          \
-	    {"ifname", PARAM_NAME, PARAM_CLEARS, "host: name of the interface that is made"},               \
-	    {"queues", PARAM_INT, 0, "queue pairs", .def = def_(1), .min = 1, .max = MAX_QUEUES},           \
-	    {"mac", PARAM_MAC, PARAM_CLEARS,                                                                \
-	     "its own address: no other source passes, and no unknown unicast reaches it"},                 \
-	    {"mtu",                                                                                         \
-	     PARAM_INT,                                                                                     \
-	     0,                                                                                             \
-	     "largest packet behind the Ethernet header",                                                   \
-	     .def = def_(1500),                                                                             \
-	     .unit = "bytes",                                                                               \
-	     .min = 576,                                                                                    \
-	     .max = FRAME_MAX_MTU},                                                                         \
-	    {"vm", PARAM_NAME, PARAM_CLEARS, "name of the VM it belongs to"},                               \
-	{                                                                                                   \
-		"bypass", PARAM_STRING, PARAM_CLEARS,                                                       \
-		    "guest: a NIC's function (INTERFACE/NUMBER) that it may use while no policy forbids"    \
+#define KEYS(required, def_)                                                                               \
+	{"switch", PARAM_NAME, required, "the switch it is attached to"},                                  \
+	    {"type", PARAM_ENUM, required,                                                                 \
+	     "guest = a VM or container; uplink = a NIC; host = an interface of this host",                \
+	     .values = TYPE_VALUES},                                                                       \
+	    {"socket", PARAM_PATH, PARAM_CLEARS | PARAM_HERE, "guest: the vhost-user socket"},             \
+	    {"mode", PARAM_ENUM, PARAM_CLEARS | PARAM_HERE,                                                \
+	     "guest: what evswitchd is on that socket; client if absent", .values = "client|server"},      \
+	    {"datapath", PARAM_ENUM, PARAM_CLEARS | PARAM_HERE,                                            \
+	     "guest by a socket: whose code processes its rings; own if absent", .values = "own|library"}, \
+	    {"device", PARAM_STRING, PARAM_CLEARS | PARAM_HERE,                                            \
+	     "guest or uplink: a DPDK device, such as net_af_packet0,iface=eth1"},                         \
+	    {"ifname", PARAM_NAME, PARAM_CLEARS | PARAM_HERE, "host: name of the interface that is made"}, \
+	    {"queues", PARAM_INT, 0, "queue pairs", .def = def_(1), .min = 1, .max = MAX_QUEUES},          \
+	    {"mac", PARAM_MAC, PARAM_CLEARS,                                                               \
+	     "its own address: no other source passes, and no unknown unicast reaches it"},                \
+	    {"mtu",                                                                                        \
+	     PARAM_INT,                                                                                    \
+	     0,                                                                                            \
+	     "largest packet behind the Ethernet header",                                                  \
+	     .def = def_(1500),                                                                            \
+	     .unit = "bytes",                                                                              \
+	     .min = 576,                                                                                   \
+	     .max = FRAME_MAX_MTU},                                                                        \
+	    {"await-state",                                                                                \
+	     PARAM_INT,                                                                                    \
+	     PARAM_CLEARS | PARAM_HERE,                                                                    \
+	     "no frame passes until its state is imported, or so long after its guest has started",        \
+	     .unit = "s",                                                                                  \
+	     .min = 1,                                                                                     \
+	     .max = 3600},                                                                                 \
+	    {"vm", PARAM_NAME, PARAM_CLEARS | PARAM_HERE, "name of the VM it belongs to"},                 \
+	{                                                                                                  \
+		"bypass", PARAM_STRING, PARAM_CLEARS | PARAM_HERE,                                         \
+		    "guest: a NIC's function (INTERFACE/NUMBER) that it may use while no policy forbids"   \
 	}
 #define DEF(v)    #v
 #define NO_DEF(v) NULL
@@ -117,14 +125,15 @@ static void port_row(struct request *rq, const struct port *p, bool named)
 {
 	const json_t *conf = conf_get(NULL, "port", p->conf.name);
 	struct port_counters n;
+	char why[512];
 
 	port_counters_sum(p, &n);
-	json_t *row =
-	    json_pack("{s:s, s:O, s:O, s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "name", p->conf.name, "switch",
-		      json_object_get(conf, "switch"), "type", json_object_get(conf, "type"), "state",
-		      port_state_name(p->state), "why", p->why, "rx_packets", (json_int_t)n.rx_packets,
-		      "tx_packets", (json_int_t)n.tx_packets, "rx_bytes", (json_int_t)n.rx_bytes, "tx_bytes",
-		      (json_int_t)n.tx_bytes, "dropped", (json_int_t)drops_sum(&n));
+	json_t *row = json_pack(
+	    "{s:s, s:O, s:O, s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "name", p->conf.name, "switch",
+	    json_object_get(conf, "switch"), "type", json_object_get(conf, "type"), "state",
+	    port_state_name(port_hold_state(p, why, sizeof(why))), "why", why, "rx_packets",
+	    (json_int_t)n.rx_packets, "tx_packets", (json_int_t)n.tx_packets, "rx_bytes",
+	    (json_int_t)n.rx_bytes, "tx_bytes", (json_int_t)n.tx_bytes, "dropped", (json_int_t)drops_sum(&n));
 
 	if (named)
 		json_object_set_new(row, "detail", detail(p, &n));
@@ -147,5 +156,9 @@ static const struct method methods[] = {
 static const struct conf_kind kinds[] = {
     {"port", "a port", conf_params, refs, unique, port_validate, port_open}, {0}};
 
-const struct module port_module = {
-    .name = "port", .methods = methods, .kinds = kinds, .save = port_save, .restore = port_restore};
+const struct module port_module = {.name = "port",
+				   .methods = methods,
+				   .kinds = kinds,
+				   .save = port_save,
+				   .check = port_check,
+				   .restore = port_restore};

@@ -80,7 +80,7 @@ static const struct method methods[] = {
     {0}};
 
 static const struct conf_kind kinds[] = {{"queue", "a receive queue whose worker was set by hand",
-					  conf_params, refs, NULL, queue_validate, queue_open},
+					  conf_params, refs, NULL, queue_validate, queue_open, .stays = true},
 					 {0}};
 
 const struct module queue_module = {.name = "queue", .methods = methods, .kinds = kinds};

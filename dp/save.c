@@ -1,18 +1,17 @@
-// Saving and restoring a port's run-time state, for migration and upgrade. Control thread.
+// Saving and restoring a port's counters, for migration and upgrade. Control thread.
 //
-// Restored counters go into the control thread's own block, so that workers' blocks keep one writer. Nothing
-// names a port or switch by number.
+// Restored counters go into the control thread's own block, so that workers' blocks keep one writer. What was restored
+// before is taken out again: who imports twice counts once.
 #include "save.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "ctrl/api/timer.h"
-#include "ctrl/api/value.h"
+#include "ctrl/api/conf.h"
 #include "port.h"
-#include "switch.h"
 
-#define LIST_STEP 256
+#define N_COUNTERS (sizeof(struct port_counters) / sizeof(uint64_t))
 
 static const struct {
 	const char *name;
@@ -28,128 +27,122 @@ static const struct {
     {"held_in", offsetof(struct port_counters, held_in)},
     {"held_out", offsetof(struct port_counters, held_out)},
 };
+#define N_FIELDS (sizeof(fields) / sizeof(*fields))
 
 static uint64_t *field_of(struct port_counters *n, size_t i)
 {
 	return (uint64_t *)((char *)n + fields[i].offset);
 }
 
-static struct port *port_named(const char *name, struct err *e)
+json_t *port_save(const char *port, uint64_t *at)
 {
-	struct port *p = port_find(name);
-
-	if (p == NULL)
-		err_set(e, -ENOENT, "port %s: no such port", name);
-	return p;
-}
-
-json_t *port_save(const char *port)
-{
-	struct port *p = port_named(port, NULL);
-	json_t *state = json_object(), *dropped = json_object();
+	const struct port *p = port_find(port);
+	json_t *state, *dropped;
 	struct port_counters n;
 
-	if (p == NULL) {
-		json_decref(state);
-		json_decref(dropped);
+	*at = 0;
+	if (p == NULL)
 		return NULL;
-	}
+	state = json_object();
+	dropped = json_object();
 	port_counters_sum(p, &n);
-	for (size_t i = 0; i < sizeof(fields) / sizeof(*fields); i++)
-		json_object_set_new(state, fields[i].name, json_integer(*field_of(&n, i)));
+	for (size_t i = 0; i < N_FIELDS; i++)
+		json_object_set_new(state, fields[i].name, json_integer((json_int_t)*field_of(&n, i)));
 	for (int d = 1; d < N_DROPS; d++)
 		if (n.dropped[d] > 0)
-			json_object_set_new(dropped, drop_name(d), json_integer(n.dropped[d]));
+			json_object_set_new(dropped, drop_name(d), json_integer((json_int_t)n.dropped[d]));
 	json_object_set_new(state, "dropped", dropped);
 	return state;
 }
 
-static int drop_find(const char *name)
+static uint64_t *drop_counter(struct port_counters *n, const char *name)
 {
 	for (int d = 1; d < N_DROPS; d++)
 		if (strcmp(drop_name(d), name) == 0)
-			return d;
+			return &n->dropped[d];
+	return NULL;
+}
+
+static uint64_t *field_counter(struct port_counters *n, const char *name)
+{
+	for (size_t i = 0; i < N_FIELDS; i++)
+		if (strcmp(fields[i].name, name) == 0)
+			return field_of(n, i);
+	return NULL;
+}
+
+static int count_from(const char *port, const char *name, const json_t *value, uint64_t *out, struct err *e)
+{
+	if (out == NULL)
+		return err_add(e, -EINVAL, "port %s: its state counts %.64s, which is unknown here", port,
+			       name);
+	if (!json_is_integer(value) || json_integer_value(value) < 0)
+		return err_add(e, -EINVAL, "port %s: its state has no number of packets or bytes for %s",
+			       port, name);
+	*out = (uint64_t)json_integer_value(value);
 	return 0;
 }
 
-static int dropped_from(const char *port, const json_t *state, struct port_counters *n, struct err *e)
+// Every finding.
+static int counters_from(const char *port, const json_t *state, struct port_counters *n, struct err *e)
 {
-	json_t *value;
+	json_t *dropped = json_object_get(state, "dropped"), *value;
 	const char *name;
 
-	json_object_foreach ((json_t *)json_object_get(state, "dropped"), name, value) {
-		int d = drop_find(name);
-
-		if (d == 0 || !json_is_integer(value))
-			return err_set(e, -EINVAL,
-				       "port %s: saved state has a drop reason that is unknown here: %s",
-				       port, name);
-		n->dropped[d] = json_integer_value(value);
-	}
-	return 0;
+	memset(n, 0, sizeof(*n));
+	if (!json_is_object(state) || !json_is_object(dropped))
+		return err_add(e, -EINVAL, "port %s: its state has no counters in it", port);
+	for (size_t i = 0; i < N_FIELDS; i++)
+		count_from(port, fields[i].name, json_object_get(state, fields[i].name), field_of(n, i), e);
+	json_object_foreach ((json_t *)state, name, value)
+		if (value != dropped && field_counter(n, name) == NULL)
+			count_from(port, name, value, NULL, e);
+	json_object_foreach (dropped, name, value)
+		count_from(port, name, value, drop_counter(n, name), e);
+	return e->code;
 }
 
-int port_restore(const char *port, const json_t *state, struct err *e)
+int port_check(const char *port, const json_t *conf, const json_t *records, size_t which, struct err *e)
 {
-	struct port *p = port_named(port, e);
-	struct port_counters n = {0};
+	struct port_counters n;
 
-	if (p == NULL)
-		return e->code;
-	for (size_t i = 0; i < sizeof(fields) / sizeof(*fields); i++) {
-		const json_t *value = json_object_get(state, fields[i].name);
-
-		if (!json_is_integer(value))
-			return err_set(e, -EINVAL, "port %s: saved state lacks the counter %s", port,
-				       fields[i].name);
-		*field_of(&n, i) = json_integer_value(value);
-	}
-	if (dropped_from(port, state, &n, e) < 0)
-		return e->code;
-	for (size_t i = 0; i < sizeof(n) / sizeof(uint64_t); i++)
-		((uint64_t *)p->counters[MAX_WORKERS])[i] += ((uint64_t *)&n)[i];
-	return 0;
+	(void)conf;
+	if (which > 0)
+		return err_add(e, -EINVAL, "port %s: its state has counters more than once", port);
+	return counters_from(port, json_array_get(records, 0), &n, e);
 }
 
-// Static entries are configuration; only what was learned is state.
-json_t *fdb_save(const char *port)
+struct counters_load {
+	struct port *p;
+	struct port_counters n;
+};
+
+static void load_publish(void *arg)
 {
-	struct port *p = port_named(port, NULL);
-	struct fdb_entry list[LIST_STEP];
-	uint32_t cursor = 0, n;
-	char mac[VALUE_MAC_LEN];
+	struct counters_load *l = arg;
+	uint64_t *all = (uint64_t *)l->p->counters[MAX_WORKERS], *before = (uint64_t *)l->p->restored;
+	const uint64_t *now = (const uint64_t *)&l->n;
 
-	if (p == NULL || fdb_port_count(switch_at(p->switch_index)->fdb, p->index) == 0)
-		return NULL;
-	json_t *state = json_array();
-
-	while ((n = fdb_list(switch_at(p->switch_index)->fdb, &cursor, list, LIST_STEP,
-			     time_ns() / 1000000000)) > 0)
-		for (uint32_t i = 0; i < n; i++)
-			if (list[i].port == p->index && !(list[i].flags & FDB_STATIC))
-				json_array_append_new(state, json_pack("{s:s, s:i}", "mac",
-								       value_print_mac(list[i].mac, mac),
-								       "vlan", list[i].fid));
-	return state;
+	for (size_t i = 0; i < N_COUNTERS; i++) {
+		__atomic_store_n(&all[i], all[i] + now[i] - before[i], __ATOMIC_RELAXED);
+		before[i] = now[i];
+	}
 }
 
-int fdb_restore(const char *port, const json_t *state, struct err *e)
+int port_restore(struct change *ch, const char *port, const json_t *records, struct err *e)
 {
-	struct port *p = port_named(port, e);
-	const json_t *entry;
-	size_t i;
+	struct port *p = port_find(port);
+	struct counters_load *l = malloc(sizeof(*l));
 
-	if (p == NULL)
-		return e->code;
-	json_array_foreach ((json_t *)state, i, entry) {
-		const char *text = json_string_value(json_object_get(entry, "mac"));
-		json_int_t vlan = json_integer_value(json_object_get(entry, "vlan"));
-		uint8_t mac[6];
-
-		if (text == NULL || value_parse_mac(text, mac) < 0 || mac[0] & 1 || vlan < 0 || vlan > 4094)
-			return err_set(e, -EINVAL, "port %s: saved address %zu is not one", port, i + 1);
-		fdb_learn(switch_at(p->switch_index)->fdb, fdb_key(mac, vlan), p->index,
-			  time_ns() / 1000000000);
+	if (p->restored == NULL)
+		p->restored = calloc(1, sizeof(*p->restored));
+	if (l == NULL || p->restored == NULL) {
+		free(l);
+		return err_set(e, -ENOMEM, "port %s: out of memory", port);
 	}
-	return 0;
+	l->p = p;
+	change_undo(ch, free, l);
+	change_publish(ch, load_publish, l);
+	change_close(ch, free, l);
+	return counters_from(port, json_array_get(records, 0), &l->n, e);
 }

@@ -99,7 +99,7 @@ uint8_t snap_op(struct snap_port *sp, op_fn run, void *op_state)
 
 static bool is_shown(const struct port *p)
 {
-	return p != NULL && !p->leaving;
+	return p != NULL && !p->leaving && !port_is_held(p);
 }
 
 // While the driver is not open, queues know nothing that it could use, whatever `live` says.

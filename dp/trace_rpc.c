@@ -215,6 +215,9 @@ static int trace_packet(struct request *rq, struct err *e)
 {
 	struct port *p = port_find(rq_str(rq, "port"));
 
+	if (p != NULL && port_is_held(p))
+		return err_set(e, -EAGAIN, "port %s: waits for its state; until then nothing passes",
+			       p->conf.name);
 	if (p == NULL || p->part == NULL)
 		return err_set(e, -ENOENT, "port %s: no such port", rq_str(rq, "port"));
 	struct trace_work *t = calloc(1, sizeof(*t));

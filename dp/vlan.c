@@ -10,6 +10,7 @@
 #include "ctrl/api/value.h"
 #include "port.h"
 #include "snap.h"
+#include "switch.h"
 #include "vlan_kind.h"
 
 // Without a native VLAN untagged frames do not pass. Prune always wins, over the native VLAN too.
@@ -77,6 +78,7 @@ int vlan_validate(const struct conf_view *target, const char *name, const json_t
 struct vlan_edit {
 	struct port *p;
 	struct vlan_conf conf;
+	bool forget; // something may have been learned with it
 };
 
 static void edit_undo(void *arg)
@@ -93,7 +95,8 @@ static void edit_close(void *arg)
 {
 	struct vlan_edit *was = arg;
 
-	port_forget_learned(was->p);
+	if (was->forget)
+		port_forget_learned(was->p);
 	free(was);
 }
 
@@ -108,7 +111,8 @@ int vlan_open(struct change *ch, const char *name, const json_t *old, const json
 
 	if (was == NULL)
 		return err_set(e, -ENOMEM, "vlan %s: out of memory", name);
-	*was = (struct vlan_edit){p, p->vlan};
+	*was = (struct vlan_edit){
+	    p, p->vlan, p->part != NULL || fdb_port_count(switch_at(p->switch_index)->fdb, p->index) > 0};
 	change_undo(ch, edit_undo, was);
 	change_close(ch, edit_close, was);
 	vlan_conf_from(now, &p->vlan);

@@ -8,6 +8,7 @@
 #include <rte_atomic.h>
 
 #include "dp/worker.h"
+#include "journal.h"
 
 #define AVAIL       (1u << VRING_PACKED_DESC_F_AVAIL)
 #define USED        (1u << VRING_PACKED_DESC_F_USED)
@@ -143,10 +144,12 @@ static inline void used_put_all(const struct virtq *r, struct batch *b, const ui
 
 static void used_log(const struct virtq *r, uint16_t at, uint32_t n)
 {
-	for (uint32_t i = 0; i < n; i++) {
-		virtq_log_at(r, &r->packed[at], sizeof(r->packed[at]));
-		at = at + 1 == r->size ? 0 : at + 1;
-	}
+	struct dirty d = dirty_begin(r);
+	uint32_t lap = RTE_MIN(n, (uint32_t)r->size - at);
+
+	dirty_add_at(&d, &r->packed[at], lap * sizeof(r->packed[0]));
+	dirty_add_at(&d, r->packed, (n - lap) * sizeof(r->packed[0]));
+	dirty_end(&d);
 }
 
 // 2.8.10: whether the guest wants to hear of the last n descriptors. With an event index it hears of the
@@ -255,6 +258,7 @@ void packed_give_back(struct virtq *r)
 	uint64_t used[PKT_BURST];
 	uint16_t n = r->n_lent;
 
+	journal_note(r);
 	if (unlikely(r->lent_chains)) {
 		for (uint16_t i = 0; i < n; i++)
 			used_put(r, &b, r->lent[i], r->lent_n[i], 0, 0);
@@ -302,8 +306,11 @@ static uint16_t collect(struct virtq *r, struct pkt **pkts, uint16_t n, struct s
 
 static void slots_log(const struct virtq *r, const struct slot *slots, uint16_t n)
 {
+	struct dirty d = dirty_begin(r);
+
 	for (uint16_t i = 0; i < n; i++)
-		virtq_log(r, slots[i].gpa, (uint32_t)slots[i].used);
+		dirty_add(&d, slots[i].gpa, (uint32_t)slots[i].used);
+	dirty_end(&d);
 }
 
 static void put_collected(struct virtq *r, struct batch *batch, struct pkt **pkts, uint16_t n,
@@ -318,9 +325,10 @@ static void put_collected(struct virtq *r, struct batch *batch, struct pkt **pkt
 	}
 	if (unlikely(r->log))
 		slots_log(r, slots, n);
+	next_set(r, place_after(r, place_of(r->next, r->next_wrap), n));
+	journal_note(r);
 	// The guest looks at these lines all the time: they are written at once.
 	used_put_all(r, batch, used, n, VRING_DESC_F_WRITE);
-	next_set(r, place_after(r, place_of(r->next, r->next_wrap), n));
 }
 
 // One packet into as many buffers as it takes. False: it does not fit.
@@ -345,9 +353,10 @@ static bool put_hard(struct virtq *r, struct batch *b, const struct pkt *p)
 		len[n++] = c.bytes - before;
 	}
 	virtq_fill(r, p, c.pieces, n);
+	next_set(r, at);
+	journal_note(r);
 	for (uint16_t i = 0; i < n; i++)
 		used_put(r, b, id[i], n_desc[i], len[i], VRING_DESC_F_WRITE);
-	next_set(r, at);
 	return true;
 }
 
@@ -378,13 +387,14 @@ uint16_t packed_put(struct virtq *r, struct pkt **pkts, uint16_t n)
 	return sent;
 }
 
-// 2.8.10: with event indexes the next descriptor that becomes available is what we wait for.
+// 2.8.10: with event indexes the next descriptor that becomes available is what we wait for. Without them that half counts
+// for nothing, and keeps the word from being 0, as it is in a ring that the driver has just made (journal.h).
 void packed_notify(struct virtq *r, bool on)
 {
 	uint32_t flags = !on            ? VRING_PACKED_EVENT_FLAG_DISABLE
 			 : r->event_idx ? VRING_PACKED_EVENT_FLAG_DESC
 					: VRING_PACKED_EVENT_FLAG_ENABLE;
-	uint32_t off_wrap = r->next | (r->next_wrap ? EVENT_WRAP : 0);
+	uint32_t off_wrap = r->event_idx && !r->next_wrap ? r->next : r->next | EVENT_WRAP;
 
 	__atomic_store_n((uint32_t *)r->device_event, off_wrap | flags << 16, __ATOMIC_RELAXED);
 	if (unlikely(r->log))

@@ -93,12 +93,13 @@ static inline void used_put(struct used *u, uint32_t id, uint32_t len)
 
 static void used_log(const struct virtq *r, uint16_t entry, uint16_t n)
 {
-	for (uint16_t i = 0; i < n; i++) {
-		size_t at = offsetof(struct vring_used, ring[(entry + i) & (r->size - 1)]);
+	struct dirty d = dirty_begin(r);
+	uint16_t at = entry & (r->size - 1), lap = RTE_MIN(n, r->size - at);
 
-		virtq_log_used(r, at, sizeof(struct vring_used_elem));
-	}
-	virtq_log_used(r, offsetof(struct vring_used, idx), sizeof(r->used->idx));
+	dirty_add_at(&d, &r->used->ring[at], lap * sizeof(struct vring_used_elem));
+	dirty_add_at(&d, r->used->ring, (n - lap) * sizeof(struct vring_used_elem));
+	dirty_add_at(&d, &r->used->idx, sizeof(r->used->idx));
+	dirty_end(&d);
 }
 
 // 2.7.7.2, 2.7.10: whether the guest wants to hear of what was completed since `was`. The first time it hears
@@ -250,8 +251,11 @@ static uint16_t collect(struct virtq *r, struct pkt **pkts, uint16_t n, struct s
 
 static void slots_log(const struct virtq *r, struct pkt **pkts, uint16_t n, const struct slot *slots)
 {
+	struct dirty d = dirty_begin(r);
+
 	for (uint16_t i = 0; i < n; i++)
-		virtq_log(r, slots[i].gpa, VIRTIO_NET_HEADER + pkts[i]->len);
+		dirty_add(&d, slots[i].gpa, VIRTIO_NET_HEADER + pkts[i]->len);
+	dirty_end(&d);
 }
 
 static void put_collected(struct virtq *r, struct pkt **pkts, uint16_t n, const struct slot *slots,
@@ -350,5 +354,5 @@ void split_notify(struct virtq *r, bool on)
 	}
 	__atomic_store_n(at, value, __ATOMIC_RELAXED);
 	if (unlikely(r->log))
-		virtq_log_used(r, (uint8_t *)at - (uint8_t *)r->used, sizeof(*at));
+		virtq_log_at(r, at, sizeof(*at));
 }

@@ -125,6 +125,9 @@ static struct vhost *vhost_create(struct port *p, const struct port_conf *c)
 		v->rings[i].index = i;
 		v->rings[i].own = v->own;
 		v->rings[i].stop = true;
+		journal_find(&v->rings[i].journal, v->name, i);
+		if (!v->own) // then nobody writes it
+			journal_end(&v->rings[i].journal);
 	}
 	for (uint16_t q = 0; q < c->n_queues; q++) {
 		p->rxqs[q].drv = &v->rings[2 * q + 1];
@@ -132,6 +135,14 @@ static struct vhost *vhost_create(struct port *p, const struct port_conf *c)
 	}
 	vhost_kick_open(v);
 	return v;
+}
+
+// All but the memory.
+static void vhost_release(struct vhost *v)
+{
+	vhost_kick_close(v);
+	for (uint16_t i = 0; i < 2 * v->n_queues; i++)
+		journal_leave(&v->rings[i].journal);
 }
 
 static int vhost_open(struct port *p, const struct port_conf *c, struct err *e)
@@ -147,7 +158,7 @@ static int vhost_open(struct port *p, const struct port_conf *c, struct err *e)
 	// A path that another port still has may be about to become free: this may be its successor.
 	if (v->server && socket_open(v, &reason) != 0 && reason.code != -EBUSY) {
 		vhost_talk_end(v, true);
-		vhost_kick_close(v);
+		vhost_release(v);
 		free(v);
 		return err_set(e, reason.code, "port %s: %s", c->name, reason.text);
 	}
@@ -160,7 +171,7 @@ static void vhost_close(struct port *p)
 	struct vhost *v = p->drv;
 
 	socket_unregister(v, true);
-	vhost_kick_close(v);
+	vhost_release(v);
 	p->drv = NULL;
 	control_post("vhost-user port freed", free, v); // posts that name it run before
 }

@@ -4,8 +4,8 @@
 // here: `struct vhost_talk`, from which the control thread makes the port's state and its reason, and `stop` of every
 // ring, which workers obey. Files: vhost.c (driver, connecting and retrying), vhost_talk.c (the library's
 // callbacks), vhost_socket.c (what stands in the way of a socket), vhost_kick.c (what a sleeping worker waits for),
-// vhost_check.c (messages that the library must not see), virtq.c and virtq_dp.c, split_dp.c, packed_dp.c (rings), vhost_dp.c
-// (bursts).
+// vhost_check.c (messages that the library must not see), virtq.c and virtq_dp.c, split_dp.c, packed_dp.c (rings), journal.c
+// (where they stood), vhost_dp.c (bursts), announce_dp.c (guests that have moved here).
 //
 // Life of struct vhost: made by the driver's open, freed by a post behind its close, so that every post that
 // names it has run before.
@@ -18,6 +18,7 @@
 
 #include "ctrl/api/err.h"
 #include "dp/port.h"
+#include "journal.h"
 #include "virtq.h"
 
 extern const struct port_driver vhost_driver;
@@ -52,6 +53,7 @@ struct vhost_talk {
 	uint64_t features;
 	uint64_t uso;                   // of these, those that the library does not know
 	uint16_t guest_mtu;             // 0 = not said
+	uint32_t page_bytes;            // of its memory, the smallest page; 0 = no memory yet
 	uint32_t n_connections, n_left; // since the port was opened
 };
 
@@ -67,8 +69,11 @@ struct vhost_ring {
 	bool own;                      // by our rings; else by the library's; const while open
 	bool attached;                 // `q` is valid; vhost thread, under the lock; control thread: r
 	uint32_t n_calls_seen;         // control thread, under the lock
-	int watch;        // epoll set of a transmit ring, -1 = it has to be polled; const while open
-	_Atomic int kick; // our duplicate, in `watch`; -1 = none; vhost thread; worker: r
+	int watch;                 // epoll set of a transmit ring, -1 = it has to be polled; const while open
+	_Atomic int kick;          // our duplicate, in `watch`; -1 = none; vhost thread; worker: r
+	_Atomic uint64_t announce; // an address to announce, 0 = none; vhost thread; worker
+	uint64_t announced_tsc;    // worker
+	struct journal journal;
 	struct virtq q;
 };
 

@@ -8,6 +8,7 @@
 #include <rte_branch_prediction.h>
 #include <rte_vhost.h>
 
+#include "announce.h"
 #include "dp/worker.h"
 
 static inline bool ring_enter(struct vhost_ring *r)
@@ -48,8 +49,10 @@ uint16_t vhost_rx(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n)
 		return 0;
 	if (unlikely(!r->own))
 		n = library_rx(w, r, pkts, n, q->port_index);
-	else if (unlikely(r->q.fault != VIRTQ_FINE))
+	else if (unlikely(r->q.fault != VIRTQ_FINE) && !virtq_begin(&r->q))
 		n = 0;
+	else if (announce_is_asked(r) && announce_take(w, r, pkts, q->port_index))
+		n = 1;
 	else if (r->q.is_packed)
 		n = packed_take(w, &r->q, pkts, n, q->port_index);
 	else
@@ -91,7 +94,7 @@ int vhost_notify(struct worker *w, struct rxq *q, bool on)
 	(void)w;
 	if (!ring_enter(r))
 		return r->watch;
-	bool can = r->watch >= 0 && atomic_load(&r->kick) >= 0;
+	bool can = r->watch >= 0 && atomic_load(&r->kick) >= 0 && !announce_is_asked(r);
 
 	if (can || !on)
 		ring_notify(r, on);
@@ -132,7 +135,7 @@ uint16_t vhost_tx(struct worker *w, struct txq *q, struct pkt **pkts, uint16_t n
 		return 0;
 	if (unlikely(!r->own))
 		n = library_tx(w, r, pkts, n);
-	else if (unlikely(r->q.fault != VIRTQ_FINE))
+	else if (unlikely(r->q.fault != VIRTQ_FINE) && !virtq_begin(&r->q))
 		n = 0;
 	else if (r->q.is_packed)
 		n = packed_put(&r->q, pkts, n);

@@ -7,9 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <libgen.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,26 +16,12 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-// "libvirt-qemu:kvm (0600)"
-static const char *owner_print(const struct stat *st, char *buf, size_t size)
-{
-	char names[2][1024], uid[16], gid[16];
-	struct passwd pw, *user = NULL;
-	struct group gr, *group = NULL;
-
-	snprintf(uid, sizeof(uid), "%u", st->st_uid);
-	snprintf(gid, sizeof(gid), "%u", st->st_gid);
-	getpwuid_r(st->st_uid, &pw, names[0], sizeof(names[0]), &user);
-	getgrgid_r(st->st_gid, &gr, names[1], sizeof(names[1]), &group);
-	snprintf(buf, size, "%s:%s (%04o)", user ? user->pw_name : uid, group ? group->gr_name : gid,
-		 st->st_mode & 07777);
-	return buf;
-}
+#include "rights.h"
 
 int vhost_socket_check(const char *path, struct err *e)
 {
 	struct stat st;
-	char owner[128];
+	char owner[RIGHTS_OWNER_LEN];
 
 	if (stat(path, &st) != 0) {
 		int code = -errno;
@@ -52,7 +36,7 @@ int vhost_socket_check(const char *path, struct err *e)
 	if (faccessat(AT_FDCWD, path, R_OK | W_OK, AT_EACCESS) != 0)
 		return err_set(e, -EACCES,
 			       "cannot connect to %s: permission denied; the socket is owned by %s", path,
-			       owner_print(&st, owner, sizeof(owner)));
+			       rights_owner_print(&st, owner));
 	return 0;
 }
 
@@ -99,7 +83,7 @@ int vhost_socket_clear(const char *path, struct err *e)
 
 int vhost_socket_refusal(const char *path, struct err *e)
 {
-	char copy[sizeof(((struct vhost *)0)->path)], owner[128];
+	char copy[sizeof(((struct vhost *)0)->path)], owner[RIGHTS_OWNER_LEN];
 	struct stat st;
 
 	snprintf(copy, sizeof(copy), "%s", path);
@@ -113,7 +97,7 @@ int vhost_socket_refusal(const char *path, struct err *e)
 	if (faccessat(AT_FDCWD, dir, W_OK | X_OK, AT_EACCESS) != 0)
 		return err_set(e, -EACCES,
 			       "cannot listen on %s: directory %s: permission denied; it is owned by %s",
-			       path, dir, owner_print(&st, owner, sizeof(owner)));
+			       path, dir, rights_owner_print(&st, owner));
 	return err_set(e, -EIO,
 		       "cannot listen on %s: the vhost-user library refuses; it serves about 500 listening "
 		       "or 1,000 connecting ports",

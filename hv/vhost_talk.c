@@ -19,6 +19,7 @@
 #include <linux/membarrier.h>
 #include <rte_vhost.h>
 
+#include "announce.h"
 #include "ctrl/api/jobs.h"
 #include "ctrl/api/log.h"
 #include "dp/offload.h"
@@ -138,7 +139,8 @@ static uint32_t offloads_of(uint64_t features)
 static bool ring_ready(struct vhost *v, struct vhost_ring *r)
 {
 	if (v->own && !r->attached && v->memory.n > 0)
-		r->attached = virtq_attach(&r->q, v->talk.vid, r->index, &v->memory, v->talk.features);
+		r->attached =
+		    virtq_attach(&r->q, v->talk.vid, r->index, &v->memory, v->talk.features, &r->journal);
 	return !v->own || r->attached;
 }
 
@@ -267,6 +269,14 @@ static enum rte_vhost_msg_result answer_log(struct vhost *v, struct vhost_messag
 	return RTE_VHOST_MSG_RESULT_ERR;
 }
 
+// The library would only do it with rings that it works on itself.
+static enum rte_vhost_msg_result answer_rarp(struct vhost *v, struct vhost_message *m)
+{
+	vhost_close_files(m);
+	announce_ask(v, m->u64);
+	return RTE_VHOST_MSG_RESULT_OK;
+}
+
 // Under the lock.
 static enum rte_vhost_msg_result message_judge(struct vhost *v, struct vhost_message *m)
 {
@@ -289,6 +299,8 @@ static enum rte_vhost_msg_result message_judge(struct vhost *v, struct vhost_mes
 		t->uso = m->u64 & USO;
 		m->u64 &= ~USO;
 	}
+	if (wrong == NULL && m->request == VHOST_MSG_SEND_RARP && v->own)
+		return answer_rarp(v, m);
 	if (wrong == NULL)
 		return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
 	t->refused = wrong;
@@ -297,6 +309,19 @@ static enum rte_vhost_msg_result message_judge(struct vhost *v, struct vhost_mes
 		return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
 	vhost_close_files(m);
 	return RTE_VHOST_MSG_RESULT_ERR;
+}
+
+// Who knows where a ring stands. Rings are detached.
+static void position_note(struct vhost *v, const struct vhost_message *m)
+{
+	int64_t ring = vhost_ring_of(m);
+
+	if (ring < 0 || ring >= 2 * v->n_queues)
+		return;
+	if (m->request == VHOST_MSG_SET_VRING_BASE)
+		v->rings[ring].journal.told = m->state.num;
+	if (m->request == VHOST_MSG_GET_VRING_BASE)
+		journal_end(&v->rings[ring].journal);
 }
 
 // No worker is inside when the library changes memory, rings or features. With the library's own bursts that is what its
@@ -321,6 +346,7 @@ static enum rte_vhost_msg_result message_before(int vid, void *msg)
 		rings_wait(v);
 		rings_detach(v);
 	}
+	position_note(v, m);
 	if (m->request == VHOST_MSG_SET_MEM_TABLE || m->request == VHOST_MSG_RESET_OWNER)
 		memory_forget(v);
 	if (m->request == VHOST_MSG_SET_LOG_BASE && v->own && !v->talk.doomed)
@@ -349,6 +375,8 @@ static enum rte_vhost_msg_result message_after(int vid, void *msg)
 
 	if (!memory_ok && !t->doomed)
 		memory_ok = virtq_memory_read(&v->memory, vid, &v->hole);
+	if (memory_ok && m->request == VHOST_MSG_SET_MEM_TABLE)
+		t->page_bytes = v->memory.page_bytes;
 	if (!memory_ok) {
 		t->refused = "its memory is larger than the file behind it";
 		t->doomed = true;
@@ -398,6 +426,7 @@ static int new_connection(int vid)
 		return -1;
 	}
 	by_vid[vid] = v;
+	atomic_store(&v->rings[1].announce, 0);
 	v->talk = (struct vhost_talk){.phase = VHOST_CONNECTED,
 				      .vid = vid,
 				      .n_connections = v->talk.n_connections + 1,
@@ -525,7 +554,7 @@ static void fault_print(struct vhost *v, char *buf, size_t size)
 		struct vhost_ring *r = &v->rings[i];
 		uint8_t fault = r->attached ? __atomic_load_n(&r->q.fault, __ATOMIC_RELAXED) : VIRTQ_FINE;
 
-		if (fault != VIRTQ_FINE) {
+		if (fault != VIRTQ_FINE && fault != VIRTQ_ANEW) {
 			snprintf(buf, size, "%s ring %d: %s", i % 2 == 0 ? "receive" : "transmit", i / 2,
 				 faults[fault]);
 			return;

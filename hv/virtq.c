@@ -15,6 +15,7 @@
 #include <rte_vhost.h>
 
 #include "hole.h"
+#include "journal.h"
 
 #define BIT(n)      (1ULL << (n))
 #define PACKED_WRAP 0x8000
@@ -22,13 +23,17 @@
 #define HAS(f, n)   (((f)&BIT(n)) != 0)
 
 // The whole range of a region is behind its file: what is not would be a signal in the worker, as is what goes away later.
-static bool region_read(struct virtq_region *to, const struct rte_vhost_mem_region *m, _Atomic bool *hit)
+static bool region_read(struct virtq_memory *memory, const struct rte_vhost_mem_region *m, _Atomic bool *hit)
 {
 	uint64_t offset = m->host_user_addr - (uintptr_t)m->mmap_addr;
 	struct stat st;
 
-	*to = (struct virtq_region){m->guest_phys_addr, m->size, (uint8_t *)(uintptr_t)m->host_user_addr};
-	return fstat(m->fd, &st) == 0 && st.st_size >= 0 && offset + m->size <= (uint64_t)st.st_size &&
+	memory->regions[memory->n++] =
+	    (struct virtq_region){m->guest_phys_addr, m->size, (uint8_t *)(uintptr_t)m->host_user_addr};
+	if (fstat(m->fd, &st) != 0)
+		return false;
+	memory->page_bytes = RTE_MIN(memory->page_bytes, (uint32_t)st.st_blksize);
+	return st.st_size >= 0 && offset + m->size <= (uint64_t)st.st_size &&
 	       hole_watch(m->mmap_addr, m->mmap_size, hit);
 }
 
@@ -37,16 +42,15 @@ bool virtq_memory_read(struct virtq_memory *to, int vid, _Atomic bool *hit)
 	struct rte_vhost_memory *from;
 
 	to->n = 0;
+	to->page_bytes = UINT32_MAX;
 	if (rte_vhost_get_mem_table(vid, &from) != 0)
 		return false;
 	bool ok = from->nregions <= VIRTQ_REGIONS;
 
 	for (uint32_t i = 0; ok && i < from->nregions; i++)
-		ok = region_read(&to->regions[i], &from->regions[i], hit);
-	if (ok)
-		to->n = from->nregions;
-	else
-		hole_forget(hit);
+		ok = region_read(to, &from->regions[i], hit);
+	if (!ok)
+		virtq_memory_forget(to, hit);
 	free(from);
 	return ok;
 }
@@ -142,21 +146,9 @@ static bool call_take(struct virtq *r, int fd)
 	return r->call >= 0 && fcntl(r->call, F_SETFL, O_NONBLOCK) == 0;
 }
 
-bool virtq_attach(struct virtq *r, int vid, uint16_t index, const struct virtq_memory *memory,
-		  uint64_t features)
+static void ring_describe(struct virtq *r, const struct rte_vhost_vring *v, uint64_t features)
 {
-	struct rte_vhost_vring v;
-	uint16_t next, done;
-
-	memset(r, 0, sizeof(*r));
-	r->call = -1;
-	if (rte_vhost_get_vhost_vring(vid, index, &v) != 0 ||
-	    rte_vhost_get_vring_base(vid, index, &next, &done) != 0)
-		return false;
-	r->memory = memory;
-	r->vid = vid;
-	r->index = index;
-	r->size = v.size;
+	r->size = v->size;
 	r->is_packed = HAS(features, VIRTIO_F_RING_PACKED);
 	r->event_idx = HAS(features, VIRTIO_RING_F_EVENT_IDX);
 	r->mergeable = HAS(features, VIRTIO_NET_F_MRG_RXBUF);
@@ -166,19 +158,49 @@ bool virtq_attach(struct virtq *r, int vid, uint16_t index, const struct virtq_m
 	    features & (BIT(VIRTIO_NET_F_MRG_RXBUF) | BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_F_RING_PACKED))
 		? VIRTIO_NET_HEADER
 		: VIRTIO_NET_HEADER - sizeof(uint16_t);
-	r->desc = v.desc;
-	r->avail = v.avail;
-	r->used = v.used;
+	r->desc = v->desc;
+	r->avail = v->avail;
+	r->used = v->used;
+}
+
+// The library says what the front end told. Of a split ring it corrects that by what the ring itself says.
+static bool position_find(struct virtq *r, const struct journal *j, bool *resumed)
+{
+	uint16_t next, done;
+
+	if (rte_vhost_get_vring_base(r->vid, r->index, &next, &done) != 0)
+		return false;
 	positions_take(r, next, done);
-	if (v.size == 0 || v.size > VIRTQ_MAX_SIZE || !areas_fit(r) ||
-	    (r->is_packed && (r->next >= r->size || r->done != r->next)))
+	*resumed = r->is_packed && journal_resume(j, r);
+	return !r->is_packed || (r->next < r->size && r->done == r->next);
+}
+
+bool virtq_attach(struct virtq *r, int vid, uint16_t index, const struct virtq_memory *memory,
+		  uint64_t features, const struct journal *j)
+{
+	struct rte_vhost_vring v;
+	bool resumed;
+
+	memset(r, 0, sizeof(*r));
+	r->call = -1;
+	if (rte_vhost_get_vhost_vring(vid, index, &v) != 0)
+		return false;
+	r->memory = memory;
+	r->vid = vid;
+	r->index = index;
+	r->fault = VIRTQ_ANEW;
+	ring_describe(r, &v, features);
+	if (v.size == 0 || v.size > VIRTQ_MAX_SIZE || !areas_fit(r) || !position_find(r, j, &resumed))
 		return false;
 	if (v.callfd >= 0 && !call_take(r, v.callfd))
 		return false;
-	if (r->is_packed)
+	if (r->is_packed) {
 		packed_notify(r, false);
-	else
+		journal_follow(j, r, resumed);
+	} else {
 		split_notify(r, false);
+		journal_end(j);
+	}
 	return true;
 }
 

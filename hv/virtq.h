@@ -25,10 +25,12 @@
 #define VIRTQ_MAX_FRAME   (64 * 1024) // bytes of a frame, without the virtio header
 #define VIRTIO_NET_HEADER 12          // its length in virtio 1, or with mergeable buffers; else 10
 
+struct journal;
 struct worker;
 
 enum virtq_fault {
 	VIRTQ_FINE,
+	VIRTQ_ANEW,      // no fault: just taken over, see virtq_begin()
 	VIRTQ_INDEX,     // more entries are available than the ring has
 	VIRTQ_HEAD,      // a head beyond the ring
 	VIRTQ_OUTSIDE,   // a buffer, or a table, that is not in the guest's memory
@@ -47,8 +49,9 @@ struct virtq_region {
 
 struct virtq_memory { // const while rings use it
 	uint32_t n;
+	uint32_t page_bytes; // the smallest page that it is made of
 	struct virtq_region regions[VIRTQ_REGIONS];
-	uint8_t *log; // a bit for each page that was written, NULL = none
+	uint8_t *log; // a bit for each page that was written, NULL = none; begins a page
 	uint64_t log_bytes;
 };
 
@@ -75,14 +78,15 @@ struct virtq {
 	uint8_t fault; // enum virtq_fault; worker: w, others: r
 	// second line
 	alignas(64) const struct virtq_memory *memory;
-	uint8_t header;   // bytes of the virtio header
-	bool log;         // what is written is to be logged (VHOST_F_LOG_ALL)
-	bool signalled;   // has interrupted the guest before
-	uint16_t index;   // the library's number of the ring
-	int vid;          // and of the device
-	int call;         // eventfd, -1 = the guest polls
-	bool calling;     // worker: w, control: r
-	uint32_t n_calls; // worker: w, control: r
+	uint8_t header;     // bytes of the virtio header
+	bool log;           // what is written is to be logged (VHOST_F_LOG_ALL)
+	bool signalled;     // has interrupted the guest before
+	uint16_t index;     // the library's number of the ring
+	int vid;            // and of the device
+	int call;           // eventfd, -1 = the guest polls
+	bool calling;       // worker: w, control: r
+	uint32_t n_calls;   // worker: w, control: r
+	uint32_t *position; // packed: the journal's (journal.h), NULL = none
 	uint16_t n_lent;
 	bool lent_chains;           // packed: some are of several descriptors
 	uint16_t n_before;          // packed: taken at once, the last time
@@ -100,13 +104,18 @@ void virtq_memory_forget(struct virtq_memory *m, const _Atomic bool *hit);
 // is not in use any more. The library has no part in it: it would be hit where nobody can help.
 bool virtq_log_open(struct virtq_memory *m, int fd, uint64_t bytes, _Atomic bool *hit);
 void virtq_log_close(struct virtq_memory *m, _Atomic bool *hit);
-// Takes over a ring as the front end has set it up. False: it cannot be used.
+// Takes over a ring as the front end has set it up, and a packed one where the journal says that it stands. False: it
+// cannot be used.
 bool virtq_attach(struct virtq *r, int vid, uint16_t index, const struct virtq_memory *memory,
-		  uint64_t features);
+		  uint64_t features, const struct journal *j);
 // Gives the positions to the library. Only after virtq_attach() was true.
 void virtq_detach(struct virtq *r);
 
 // workers
+
+// With a ring that has a fault. True: it is VIRTQ_ANEW, and can be used from now on. The guest is interrupted once, as
+// whoever worked on the ring before may have died when he was about to.
+bool virtq_begin(struct virtq *r);
 
 // Takes up to n frames of a transmit ring (n <= PKT_BURST): packets from port `src`, lent until vring_give_back().
 uint16_t split_take(struct worker *w, struct virtq *r, struct pkt *pkts, uint16_t n, uint16_t src);

@@ -6,8 +6,7 @@
 
 #include "dp/worker.h"
 
-#define PREFETCH_LINES 4    // of each piece of a frame
-#define LOG_PAGE       4096 // vhost-user specification, "Migration"
+#define PREFETCH_LINES 4 // of each piece of a frame
 
 void *virtq_va_search(struct virtq *r, uint64_t gpa, uint32_t len)
 {
@@ -137,6 +136,7 @@ bool virtq_lend(struct worker *w, struct virtq *r, struct pkt *p, const struct c
 
 struct filling {
 	const struct virtq *r;
+	struct dirty dirty;
 	const struct virtq_piece *piece;
 	uint32_t off;
 };
@@ -148,7 +148,7 @@ static void fill(struct filling *f, const uint8_t *from, uint32_t len)
 
 		copy_bytes(f->piece->va + f->off, from, part);
 		if (unlikely(f->r->log))
-			virtq_log(f->r, f->piece->gpa + f->off, part);
+			dirty_add(&f->dirty, f->piece->gpa + f->off, part);
 		from += part;
 		len -= part;
 		f->off += part;
@@ -162,7 +162,7 @@ static void fill(struct filling *f, const uint8_t *from, uint32_t len)
 void virtq_fill(const struct virtq *r, const struct pkt *p, const struct virtq_piece *pieces,
 		uint16_t n_buffers)
 {
-	struct filling f = {.r = r, .piece = pieces};
+	struct filling f = {.r = r, .dirty = dirty_begin(r), .piece = pieces};
 	struct virtq_header h = header_for(p, n_buffers);
 	uint8_t header[VIRTIO_NET_HEADER];
 
@@ -174,36 +174,47 @@ void virtq_fill(const struct virtq *r, const struct pkt *p, const struct virtq_p
 		fill(&f, p->tail.iov[i].iov_base, p->tail.iov[i].iov_len);
 	for (const struct rte_mbuf *m = p->m == NULL ? NULL : p->m->next; m != NULL; m = m->next)
 		fill(&f, rte_pktmbuf_mtod(m, const uint8_t *), m->data_len);
+	dirty_end(&f.dirty);
 }
 
-// The range is within the guest's memory, so it does not wrap.
-void virtq_log(const struct virtq *r, uint64_t gpa, uint32_t len)
+// A log may end within the word, but not within the memory that it is in.
+void dirty_end(struct dirty *d)
 {
-	uint8_t *log = r->memory->log;
-	uint64_t page = gpa / LOG_PAGE, last = (gpa + len - 1) / LOG_PAGE;
+	uint64_t *log = (uint64_t *)(void *)d->memory->log;
 
-	if (log == NULL || len == 0 || last / 8 >= r->memory->log_bytes)
-		return;
-	for (; page <= last; page++)
-		__atomic_fetch_or(&log[page / 8], 1u << page % 8, __ATOMIC_RELEASE);
+	if (d->bits != 0 && log != NULL && d->word * sizeof(*log) < d->memory->log_bytes)
+		__atomic_fetch_or(&log[d->word], d->bits, __ATOMIC_RELEASE);
+	d->bits = 0;
 }
 
-void virtq_log_used(const struct virtq *r, uint64_t offset, uint32_t len)
+void dirty_add_at(struct dirty *d, const void *va, uint32_t len)
 {
-	virtq_log_at(r, (const uint8_t *)r->used + offset, len);
+	for (uint32_t i = 0; i < d->memory->n; i++) {
+		const struct virtq_region *m = &d->memory->regions[i];
+		uint64_t off = (uintptr_t)va - (uintptr_t)m->va;
+
+		if (off < m->size) {
+			dirty_add(d, m->gpa + off, len);
+			return;
+		}
+	}
 }
 
 void virtq_log_at(const struct virtq *r, const void *va, uint32_t len)
 {
-	for (uint32_t i = 0; i < r->memory->n; i++) {
-		const struct virtq_region *m = &r->memory->regions[i];
-		uint64_t off = (uintptr_t)va - (uintptr_t)m->va;
+	struct dirty d = dirty_begin(r);
 
-		if (off < m->size) {
-			virtq_log(r, m->gpa + off, len);
-			return;
-		}
-	}
+	dirty_add_at(&d, va, len);
+	dirty_end(&d);
+}
+
+bool virtq_begin(struct virtq *r)
+{
+	if (r->fault != VIRTQ_ANEW)
+		return false;
+	r->fault = VIRTQ_FINE;
+	virtq_call(r);
+	return true;
 }
 
 void virtq_call(struct virtq *r)

@@ -170,12 +170,16 @@ static inline void frame_prefetch(const uint8_t *frame, uint32_t len)
 		rte_prefetch0(frame);
 }
 
-// A buffer to be written, from its virtio header on.
+// A buffer to be written. Its virtio header mostly is what it has to be already, and is only read then: both sides keep
+// that line when it holds nothing else.
 static inline void frame_prefetch_write(const uint8_t *va, uint32_t len)
 {
+	rte_prefetch0(va);
+	va += VIRTIO_NET_HEADER;
+	len -= VIRTIO_NET_HEADER;
 	rte_prefetch0_write(va);
 	rte_prefetch0_write(va + RTE_MIN(len, (uint32_t)PREFETCH_BYTES) - 1);
-	if (likely(len <= 2 * RTE_CACHE_LINE_SIZE))
+	if (likely(len <= RTE_CACHE_LINE_SIZE))
 		return;
 	const uint8_t *end = va + RTE_MIN(len, (uint32_t)PREFETCH_BYTES);
 
@@ -287,10 +291,38 @@ static inline void frame_put(uint8_t *to, const struct pkt *p)
 void virtq_fill(const struct virtq *r, const struct pkt *p, const struct virtq_piece *pieces,
 		uint16_t n_buffers);
 
-// Log guest pages as written, after the writing; only with r->log. virtq_log_used(): bytes of a split ring's
-// used area, virtq_log_at(): bytes of anything of ours in the guest's memory.
-void virtq_log(const struct virtq *r, uint64_t gpa, uint32_t len);
-void virtq_log_used(const struct virtq *r, uint64_t offset, uint32_t len);
+// Guest pages that are to be logged as written, after the writing; only with r->log. Pages of 64 that are neighbours go
+// into the log at once: that is dear, as it must not be torn.
+#define LOG_PAGE 4096 // vhost-user specification, "Migration"
+
+struct dirty {
+	const struct virtq_memory *memory;
+	uint64_t word, bits; // of the log
+};
+
+void dirty_end(struct dirty *d);
+
+static inline struct dirty dirty_begin(const struct virtq *r)
+{
+	return (struct dirty){r->memory, 0, 0};
+}
+
+// The range is within the guest's memory, so it does not wrap.
+static inline void dirty_add(struct dirty *d, uint64_t gpa, uint32_t len)
+{
+	uint64_t page = gpa / LOG_PAGE, last = (gpa + len - 1) / LOG_PAGE;
+
+	for (; len > 0 && page <= last; page++) {
+		if (unlikely(page / 64 != d->word)) {
+			dirty_end(d);
+			d->word = page / 64;
+		}
+		d->bits |= 1ULL << page % 64;
+	}
+}
+
+// The same of anything of ours in the guest's memory; by itself: virtq_log_at().
+void dirty_add_at(struct dirty *d, const void *va, uint32_t len);
 void virtq_log_at(const struct virtq *r, const void *va, uint32_t len);
 
 // Interrupts the guest.

@@ -50,6 +50,7 @@ struct conf_kind {
 	// (change_is_restore) an object that cannot open must come up in a failed state that retries
 	// by itself, and return 0.
 	int (*open)(struct change *ch, const char *name, const json_t *old, const json_t *now, struct err *e);
+	bool stays; // rows are about this host: they do not go along with a port that owns them
 };
 
 // A row; NULL if there is none. `v` NULL = the present state. Borrowed until the next change.
@@ -73,6 +74,8 @@ int change_submit(struct change *ch, struct err *e);
 int conf_add(struct request *rq, const char *kind, const char *name, json_t *conf, struct err *e);
 int conf_set(struct request *rq, const char *kind, const char *name, json_t *keys, struct err *e);
 int conf_del(struct request *rq, const char *kind, const char *name, struct err *e);
+// conf_set() when no client asks for it: made at its turn, if the row is still there. A refusal is logged.
+void conf_set_soon(const char *kind, const char *name, json_t *keys);
 
 // For conf_kind.open.
 bool change_is_restore(const struct change *ch);

@@ -40,6 +40,7 @@ enum param_flags {
 	PARAM_POSITIONAL = 2, // on the command line the value stands first, without its name
 	PARAM_FLAG = 4,       // a PARAM_BOOL that may stand alone as a word: "drops only"
 	PARAM_CLEARS = 8,     // the empty string is taken, as JSON null: "set back to none"
+	PARAM_HERE = 16,      // a kind's key that is about this host: where an object moves to, it may differ
 };
 
 struct param {

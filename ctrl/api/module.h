@@ -17,11 +17,17 @@ struct module {
 	const struct method *methods;  // may be NULL
 	const struct conf_kind *kinds; // opened in the order of the tables, deleted in reverse; may be NULL
 	const struct metric_family *metrics; // may be NULL
-	// Run-time state of one port that migration and upgrade carry along: `save` returns a new
-	// reference or NULL (nothing to carry); `restore` gets what `save` made, maybe on another host,
-	// and never sees a port's number in it. May be NULL.
-	json_t *(*save)(const char *port);
-	int (*restore)(const char *port, const json_t *state, struct err *e);
+	// Run-time state of one port that migration and upgrade carry along, as records of at most 32 KiB. It is this
+	// module's by its name; no number of a port, a switch or a worker is in it. Each call takes less than 1 ms;
+	// all three, or none. `save`: a record (a new reference), or NULL if there is none in this step. *at is 0 in the
+	// first call, whatever it was left as in the next ones, and 0 after the last one.
+	json_t *(*save)(const char *port, uint64_t *at);
+	// Every finding about one of the records, which may be anything, for the port that `conf` is or will be of.
+	int (*check)(const char *port, const json_t *conf, const json_t *records, size_t which,
+		     struct err *e);
+	// Takes over all records, which `check` passed, as a part of the change that makes or shows the port: as
+	// conf_kind.open does, for which the port is there already.
+	int (*restore)(struct change *ch, const char *port, const json_t *records, struct err *e);
 };
 
 extern const struct module *const modules[]; // NULL-terminated

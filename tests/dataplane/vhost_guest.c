@@ -109,10 +109,31 @@ struct message {
 	uint64_t u64;
 } __attribute__((packed));
 
-// Messages are handled one by one: with the answer to a question behind it, it has been.
+// Messages are handled one by one: with the answer to a question behind them, they have been.
+static void all_handled(int fd)
+{
+	struct message get = {1, 1, 0, 0}; // GET_FEATURES
+
+	ck_assert(send(fd, &get, sizeof(get) - sizeof(get.u64), 0) > 0);
+	ck_assert(recv(fd, &get, sizeof(get), MSG_WAITALL) == sizeof(get));
+	ck_assert_uint_eq(get.request, 1);
+}
+
+void guest_say(const struct port *p, uint32_t request, uint64_t value, unsigned n)
+{
+	int fd = guest_socket(p);
+
+	for (unsigned i = 0; i < n; i++) {
+		struct message m = {request, 1, sizeof(m.u64), value + i};
+
+		ck_assert(send(fd, &m, sizeof(m), 0) == sizeof(m));
+	}
+	all_handled(fd);
+}
+
 void guest_kick_replace(const struct port *p, uint16_t ring, int kick)
 {
-	struct message set = {12, 1, 8, ring}, get = {1, 1, 0}; // SET_VRING_KICK, GET_FEATURES
+	struct message set = {12, 1, 8, ring}; // SET_VRING_KICK
 	char room[CMSG_SPACE(sizeof(kick))] = {0};
 	struct iovec v = {&set, sizeof(set)};
 	struct msghdr h = {
@@ -123,7 +144,5 @@ void guest_kick_replace(const struct port *p, uint16_t ring, int kick)
 	*c = (struct cmsghdr){CMSG_LEN(sizeof(kick)), SOL_SOCKET, SCM_RIGHTS};
 	memcpy(CMSG_DATA(c), &kick, sizeof(kick));
 	ck_assert(sendmsg(fd, &h, 0) == sizeof(set));
-	ck_assert(send(fd, &get, sizeof(get) - sizeof(get.u64), 0) > 0);
-	ck_assert(recv(fd, &get, sizeof(get), MSG_WAITALL) == sizeof(get));
-	ck_assert_uint_eq(get.request, 1);
+	all_handled(fd);
 }

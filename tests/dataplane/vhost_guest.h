@@ -25,5 +25,8 @@ void guest_end(struct guest *g, const struct port *p); // and the port, unless N
 bool guest_send(struct guest *g, uint16_t queue, const uint8_t *frame, uint32_t len);
 struct rte_mbuf *guest_receive(struct guest *g); // from any queue; NULL = nothing
 
+// Messages to the back end, behind the guest's back: n times one with a number, which counts up; returns when all of
+// them have been handled.
+void guest_say(const struct port *p, uint32_t request, uint64_t value, unsigned n);
 // Replaces the kick descriptor of a ring that is in use, behind the guest's back.
 void guest_kick_replace(const struct port *p, uint16_t ring, int kick);

@@ -134,7 +134,8 @@ END_TEST
 #define LOG_BYTES ((GUEST_MEMORY + LOGGED) / PAGE / 8)
 #define SPARE     2 // pages that are logged though what was written was there before
 
-static uint8_t before[LOGGED], dirty[LOG_BYTES];
+static uint8_t before[LOGGED];
+static alignas(uint64_t) uint8_t dirty[LOG_BYTES];
 
 static void log_start(void)
 {

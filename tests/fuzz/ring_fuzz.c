@@ -12,7 +12,6 @@
 #define chain_read     split_chain_read
 #define used_put       split_used_put
 #define used_log       split_used_log
-#define slots_log      split_slots_log
 #define wants_call     split_wants_call
 #define publish        split_publish
 #define take_hard      split_take_hard

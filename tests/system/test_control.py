@@ -16,6 +16,7 @@ GOOD = {
     "string": "text", "name": "thing", "path": "/nowhere/thing", "bool": "on", "int": 1000, "rate": "1G", "size": "4K",
     "mac": "02:00:00:00:00:01", "ip": "10.0.0.1", "prefix": "10.0.0.0/8", "vlans": "10-20,30", "names": "a,b",
     "uuid": "123e4567-e89b-12d3-a456-426614174000", "hex": "00ff", "json": {},
+    "input": "/dev/null", "output": "/dev/null",
 }
 NUMBERS = ["", "abc", "1.5", 1.5, "99999999999999999999", "0x10", [], {}, True]
 BAD = {
@@ -376,7 +377,7 @@ def test_completion(filled):
         return set(r.stdout.split())
 
     assert {m["name"].split(".")[0] for m in filled.rpc.call("system.methods")["methods"]} <= offered("evsctl ")
-    assert offered("evsctl port ") == {"add", "del", "set", "show", "help"}
+    assert {"add", "del", "set", "show", "help", "qemu-args"} <= offered("evsctl port ")
     assert offered("evsctl port add x switch sw0 type ") == {"guest", "uplink", "host"}
     assert offered("evsctl port show v") == {"vm1", "vm2"}
     assert "prune" in offered("evsctl vlan set vm1 mode trunk allowed 5 p")

@@ -1,10 +1,10 @@
 """Two real guests and the host on one switch: every thing that happens to guests in a normal week.
 
       namespace                       sw0
-     ┌───────────────┐    mgmt0 ┌──────────────┐ vm1   the daemon connects (mode client), QEMU listens
+     ┌───────────────┐    mgmt0 ┌──────────────┐ vm1   the daemon connects (mode client), QEMU listens; packed rings
      │ 10.0.0.1      ├──────────┤              ├─────── QEMU vm1  10.0.0.11  fd00::11
      │ fd00::1       │          │              ├─────── QEMU vm2  10.0.0.12  fd00::12
-     └───────────────┘          └──────────────┘ vm2   QEMU connects (mode server)
+     └───────────────┘          └──────────────┘ vm2   QEMU connects (mode server); split rings
 
 The guests are shared by all tests of this file, so each test leaves them running and reachable.
 """
@@ -55,7 +55,7 @@ class Site:
     def boot(self, name):
         n = name[-1]
         self.guests[name] = Guest(self.dir, name, self.socket(name), f"02:00:00:00:00:1{n}", f"10.0.0.1{n}/24",
-                                  ip6=f"fd00::1{n}/64", server=name == "vm1")
+                                  ip6=f"fd00::1{n}/64", server=name == "vm1", net=",packed=on" if name == "vm1" else "")
         return self.guests[name]
 
     def host_pings(self, address):
@@ -142,6 +142,7 @@ def test_port_is_removed_and_added_under_a_running_guest(site):
 
 def test_switch_process_is_killed_under_traffic(site):
     vm1 = site.guests["vm1"]
+    assert "packed" in site.port("vm1")["detail"]["vhost-user"]["features"]
     vm1.run("ping 10.0.0.12 >/tmp/ping 2>&1 & echo $! >/tmp/pid")
     vm1.run("until grep -q 'bytes from' /tmp/ping; do sleep 0.1; done")
     site.daemon.kill()

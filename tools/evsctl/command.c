@@ -6,9 +6,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "ctrl/api/value.h"
@@ -267,13 +270,41 @@ out:
 	return params;
 }
 
-static int file_open(const char *path, bool output)
+// A file that is there stays as it is until the new one is whole. Pipes and devices are written to directly.
+static int output_open(const char *path, struct files *f)
 {
+	char *there = realpath(path, NULL), *name = NULL;
+	struct stat st;
+	int fd;
+
+	if (there && stat(there, &st) == 0 && !S_ISREG(st.st_mode)) {
+		free(there);
+		return open(path, O_WRONLY | O_CLOEXEC);
+	}
+	if (!there)
+		there = strdup(path);
+	if (!there || asprintf(&name, "%s.XXXXXX", there) < 0) {
+		free(there);
+		errno = ENOMEM;
+		return -1;
+	}
+	fd = mkostemp(name, O_CLOEXEC); // its mode is 0600
+	f->path[f->n] = there;
+	f->written[f->n] = name;
+	if (fd < 0) {
+		free(name);
+		f->written[f->n] = NULL;
+	}
+	return fd;
+}
+
+static int file_open(const char *path, bool output, struct files *f)
+{
+	f->path[f->n] = f->written[f->n] = NULL;
+	f->on_stdout |= output && strcmp(path, "-") == 0;
 	if (strcmp(path, "-") == 0)
 		return fcntl(output ? STDOUT_FILENO : STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
-	if (output)
-		return open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-	return open(path, O_RDONLY | O_CLOEXEC);
+	return output ? output_open(path, f) : open(path, O_RDONLY | O_CLOEXEC);
 }
 
 int command_open(const json_t *method, json_t *params, struct files *f, struct err *e)
@@ -290,18 +321,51 @@ int command_open(const json_t *method, json_t *params, struct files *f, struct e
 			continue;
 		if (f->n == sizeof(f->fds) / sizeof(*f->fds))
 			return err_set(e, -E2BIG, "%s: more than %zu files", method_title(method), f->n);
-		int fd = file_open(path, output);
-		if (fd < 0)
+		int fd = file_open(path, output, f);
+		if (fd < 0) {
+			free(f->path[f->n]);
 			return err_set(e, -errno, "%s: cannot open %s for %s: %s", method_title(method), path,
 				       output ? "writing" : "reading", err_name(errno));
+		}
 		f->fds[f->n] = fd;
 		json_object_set_new(params, name, json_pack("{si}", "fd", (int)f->n++));
 	}
 	return 0;
 }
 
+// The name is on the disk, too, before the user is told.
+static int dir_sync(const char *path)
+{
+	char *copy = strdup(path);
+	int fd = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	int rc = fd >= 0 ? fsync(fd) : -1;
+
+	free(copy);
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
+int files_keep(struct files *f, struct err *e)
+{
+	for (size_t i = 0; i < f->n; i++) {
+		if (!f->written[i])
+			continue;
+		if (fsync(f->fds[i]) < 0 || rename(f->written[i], f->path[i]) < 0 || dir_sync(f->path[i]) < 0)
+			return err_set(e, -errno, "cannot write %s: %s", f->path[i], err_name(errno));
+		free(f->written[i]);
+		f->written[i] = NULL;
+	}
+	return 0;
+}
+
 void files_close(struct files *f)
 {
-	while (f->n > 0)
+	while (f->n > 0) {
 		close(f->fds[--f->n]);
+		if (f->written[f->n])
+			unlink(f->written[f->n]);
+		free(f->written[f->n]);
+		free(f->path[f->n]);
+	}
 }

@@ -43,9 +43,12 @@ json_t *command_params(const json_t *method, char *const *word, size_t n, struct
 
 struct files {
 	int fds[8];
+	char *path[8], *written[8]; // an output goes to a file of another name first; NULL = it does not
 	size_t n;
+	bool on_stdout; // an output goes there: nothing else may
 };
 
 // Opens the files that parameters name and puts {"fd": I} in their place. files_close() in any case.
 int command_open(const json_t *method, json_t *params, struct files *f, struct err *e);
-void files_close(struct files *f);
+int files_keep(struct files *f, struct err *e); // all was written: outputs take the place of what was there
+void files_close(struct files *f);              // outputs that were not kept are removed

@@ -142,7 +142,7 @@ static enum outcome watch(struct rpc *c, const struct args *a, const struct call
 }
 
 static enum outcome command_call(struct rpc *c, const struct args *a, const json_t *method, json_t *params,
-				 const struct files *files, struct err *e)
+				 struct files *files, struct err *e)
 {
 	json_t *columns = json_object_get(method, "columns"), *result;
 	struct show_notify notify = {.columns = columns, .json = a->json};
@@ -161,10 +161,23 @@ static enum outcome command_call(struct rpc *c, const struct args *a, const json
 		return watch(c, a, &call, columns, e);
 	out = rpc_call(c, &call, &result, e);
 	show_progress_end(&notify);
-	if (out == OUTCOME_OK)
+	if (out == OUTCOME_OK && files_keep(files, e) < 0)
+		out = OUTCOME_FAILED;
+	if (out == OUTCOME_OK && !files->on_stdout)
 		result_show(a, columns, result);
 	json_decref(result);
 	return out;
+}
+
+static bool has_output(const json_t *method)
+{
+	const json_t *p;
+	size_t i;
+
+	json_array_foreach (json_object_get(method, "params"), i, p)
+		if (strcmp(text_of(p, "type"), "output") == 0)
+			return true;
+	return false;
 }
 
 static enum outcome command_run(struct rpc *c, const struct args *a, const json_t *methods, struct err *e)
@@ -177,7 +190,7 @@ static enum outcome command_run(struct rpc *c, const struct args *a, const json_
 	if (!method)
 		return OUTCOME_FAILED;
 	params = command_params(method, a->word + 2, a->n_words - 2, e);
-	if (params && a->watch && (is_set(method, "write") || is_set(method, "stream")))
+	if (params && a->watch && (is_set(method, "write") || is_set(method, "stream") || has_output(method)))
 		err_set(e, -EINVAL, "%s %s: -w repeats only commands that read and end", a->word[0],
 			a->word[1]);
 	if (e->code) {

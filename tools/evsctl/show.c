@@ -70,10 +70,13 @@ static void show_string(const char *text)
 
 void show_text(const json_t *columns, const json_t *result)
 {
+	const char *text = json_string_value(json_object_get(result, "text"));
 	const json_t *item;
 	size_t i;
 
-	if (columns && json_is_array(result)) {
+	if (text) {
+		show_string(text);
+	} else if (columns && json_is_array(result)) {
 		table_print(stdout, columns, result);
 		if (json_array_size(result) == 0 && isatty(STDOUT_FILENO) && isatty(STDERR_FILENO))
 			fputs("nothing to show\n", stderr);

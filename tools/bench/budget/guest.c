@@ -119,7 +119,8 @@ static int guest_open(struct port *p, const struct port_conf *c, struct err *e)
 
 	(void)e;
 	memset(g, 0, sizeof(*g));
-	g->memory = (struct virtq_memory){1, {{GUEST_BASE, bytes, aligned_alloc(4096, bytes)}}};
+	g->memory =
+	    (struct virtq_memory){.n = 1, .regions = {{GUEST_BASE, bytes, aligned_alloc(4096, bytes)}}};
 	memset(g->memory.regions[0].va, 0, bytes);
 	ring_make(g, &g->tx, packed, 0);
 	ring_make(g, &g->rx, packed, 1);

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include <x86intrin.h>
 
 static int say(const struct device *d, const char *what, const char *why)
 {
@@ -103,12 +104,25 @@ static int device_poll(struct load *l, struct device *d, short events)
 	return d->fd < 0 ? 0 : device_enter(l, d);
 }
 
+static void hang_up(struct load *l)
+{
+	uint64_t now = __rdtsc();
+	struct device *d = &l->devices[l->n_hung_up % l->n_devices];
+	if (l->phase != PHASE_RUN || now < l->hang_up_tsc || !d->connected)
+		return;
+	device_leave(l, d);
+	l->n_hung_up++;
+	l->hang_up_tsc = now + l->conf->hang_up_ms * l->tsc_hz / 1000;
+}
+
 int control_poll(struct load *l, int timeout_ms)
 {
 	struct pollfd *fds = calloc(l->n_devices, sizeof(*fds));
 	int ret = 0, connected = 0;
 	if (!fds)
 		return -ENOMEM;
+	if (l->conf->hang_up_ms)
+		hang_up(l);
 	for (unsigned i = 0; i < l->n_devices; i++) {
 		const struct device *d = &l->devices[i];
 		fds[i] = (struct pollfd){d->connected ? d->fd : d->listener, POLLIN};

@@ -115,6 +115,19 @@ static int region_create(struct device *d, const struct conf *c)
 	return 0;
 }
 
+static int log_create(struct device *d)
+{
+	d->log_bytes = (RING_GPA + d->region_bytes) / 4096 / 8 + 1;
+	d->logfd = memfd_create("log", MFD_CLOEXEC);
+	if (d->logfd < 0 || ftruncate(d->logfd, d->log_bytes) != 0)
+		return refuse("dirty log");
+	void *at = mmap(NULL, d->log_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, d->logfd, 0);
+	if (at == MAP_FAILED)
+		return refuse("dirty log");
+	d->log = at;
+	return 0;
+}
+
 static int path_make(struct device *d, const struct conf *c)
 {
 	const char *s = c->sockets[c->n_sockets == 1 ? 0 : d->index], *mark = strstr(s, "%d");
@@ -178,7 +191,7 @@ int devices_create(struct load *l, const struct conf *c)
 	for (unsigned i = 0; i < c->n_devices; i++) {
 		struct device *d = &l->devices[i];
 		*d = (struct device){
-		    .index = i, .number = c->first + i, .listener = -1, .fd = -1, .memfd = -1};
+		    .index = i, .number = c->first + i, .listener = -1, .fd = -1, .memfd = -1, .logfd = -1};
 		d->peer = &l->devices[i ^ 1];
 		d->ring_size = ring_size_of(c, i);
 		d->parked = d->want_parked = true;
@@ -191,6 +204,10 @@ int devices_create(struct load *l, const struct conf *c)
 			ret = queues_create(d, c);
 		if (ret == 0 && i % 2)
 			ret = region_create(d->peer, c);
+		if (ret == 0 && i % 2 && c->log)
+			ret = log_create(d->peer);
+		if (ret == 0 && i % 2 && c->log)
+			ret = log_create(d);
 		if (d->sends)
 			l->senders[l->n_senders++] = d;
 	}
@@ -230,6 +247,9 @@ void devices_destroy(struct load *l)
 			if (d->region)
 				munmap(d->region, d->region_bytes);
 		}
+		fd_close(d->logfd);
+		if (d->log)
+			munmap(d->log, d->log_bytes);
 		free(d->pool.offs);
 		free(d->rx_pool.offs);
 		free(d->heard);

@@ -10,10 +10,10 @@ static const struct {
 	const char *name;
 	unsigned bit;
 } names[] = {
-    {"csum", 0},       {"guest-csum", 1},  {"guest-tso4", 7},  {"guest-tso6", 8}, {"guest-ecn", 9},
-    {"guest-ufo", 10}, {"host-tso4", 11},  {"host-tso6", 12},  {"host-ecn", 13},  {"host-ufo", 14},
-    {"mrg", 15},       {"mq", 22},         {"indirect", 28},   {"event-idx", 29}, {"packed", 34},
-    {"in-order", 35},  {"guest-uso4", 54}, {"guest-uso6", 55}, {"host-uso", 56},
+    {"csum", 0},       {"guest-csum", 1}, {"guest-tso4", 7},  {"guest-tso6", 8},  {"guest-ecn", 9},
+    {"guest-ufo", 10}, {"host-tso4", 11}, {"host-tso6", 12},  {"host-ecn", 13},   {"host-ufo", 14},
+    {"mrg", 15},       {"mq", 22},        {"log-all", 26},    {"indirect", 28},   {"event-idx", 29},
+    {"packed", 34},    {"in-order", 35},  {"guest-uso4", 54}, {"guest-uso6", 55}, {"host-uso", 56},
 };
 
 enum { N_NAMES = sizeof(names) / sizeof(names[0]) };

@@ -28,8 +28,11 @@ struct conf {
 	enum mode mode;
 	double rate_pps, seconds, frames, deadline_s, patience_s;
 	unsigned interval_ms, in_flight, nap_us;
+	unsigned hang_up_ms; // 0 = never
 	int core;
 	unsigned queues;
+	bool log;                 // a dirty log, on from the start
+	unsigned dirty;           // rounds of its proof; 0: traffic instead
 	uint64_t must[2], may[2]; // features of even and odd devices
 	// How buffers are described; all of it false and the worker takes the short way (load.c).
 	bool shaped;
@@ -53,6 +56,7 @@ struct queue { // a pair; index 0 of two is the receive ring's
 	// control
 	int kick[2], call[2];
 	size_t ring_at[2];
+	uint32_t base[2]; // where the back end stopped
 	// who has the device
 	struct ring rx, tx;
 	struct seg rest[RING_SEGS]; // buffers of a frame whose others are not taken yet
@@ -69,9 +73,12 @@ struct device {
 	// control
 	int listener, fd, memfd;
 	uint64_t features;
-	bool connected;
+	bool connected, acks;
 	char *region;
 	size_t region_bytes;
+	int logfd;
+	uint8_t *log; // a bit for each page of guest physical memory
+	size_t log_bytes;
 	unsigned ring_size, n_queues;
 	// who has it
 	struct queue *queues;
@@ -109,6 +116,8 @@ struct load {
 	uint64_t interval_fp;  // between two frames of one sender, TSC in 1/256
 	uint64_t announce_tsc; // worker: when those on their way are given up
 	unsigned announce_device, announce_open;
+	uint64_t hang_up_tsc; // control: when the next one does
+	unsigned n_hung_up;
 	atomic_uint changes;       // w: control
 	unsigned seen_changes;     // worker
 	atomic_int phase;          // w: control
@@ -120,6 +129,10 @@ struct load {
 // vhost.c, control thread: tells the back end at d->fd all about the parked device. 0 or -errno; `why` says more.
 int vhost_set_up(struct device *d, const struct conf *c, char *why, size_t why_bytes);
 
+// Takes the rings back from the back end, and lets it go on where it stopped.
+int vhost_stop(struct device *d, char *why, size_t why_bytes);
+int vhost_start(struct device *d, const struct conf *c, char *why, size_t why_bytes);
+
 // device.c: memory and descriptors. 0 or -errno, the reason is on stderr.
 int devices_create(struct load *l, const struct conf *c);
 void devices_destroy(struct load *l);
@@ -130,6 +143,9 @@ int control_open(struct load *l);
 // never will be.
 int control_poll(struct load *l, int timeout_ms);
 void control_close(struct load *l);
+
+// dirty.c: conf->dirty rounds with two connected devices, in place of traffic. 0 or -errno, the reason is on stderr.
+int dirty_run(struct load *l);
 
 // load.c: the worker's thread.
 void *load_run(void *load);

@@ -220,7 +220,7 @@ static int run(struct load *l, const struct conf *c, struct sample *first, struc
 	int ret = 0;
 	while (ret >= 0 && !enough(l, c) && last->at_s < end) {
 		double until = (next < end ? next : end) - now_s();
-		ret = control_poll(l, until > 0.02 ? 20 : until > 0 ? 1 : 0);
+		ret = control_poll(l, until > 0.02 && !c->hang_up_ms ? 20 : until > 0 ? 1 : 0);
 		if (now_s() < next && now_s() < end)
 			continue;
 		sample_take(l, last);
@@ -281,6 +281,12 @@ static int phases(struct load *l, const struct conf *c)
 	return ret;
 }
 
+static int dirty(struct load *l, const struct conf *c)
+{
+	int ret = wait_connected(l, now_s() + c->deadline_s);
+	return ret ? ret : dirty_run(l);
+}
+
 static void limits_raise(void)
 {
 	struct rlimit r;
@@ -335,7 +341,9 @@ int main(int argc, char **argv)
 		load_plan(&l, &c);
 		ret = control_open(&l);
 	}
-	if (ret == 0 && (ret = -pthread_create(&worker, NULL, load_run, &l)) == 0) {
+	if (ret == 0 && c.dirty)
+		ret = dirty(&l, &c);
+	else if (ret == 0 && (ret = -pthread_create(&worker, NULL, load_run, &l)) == 0) {
 		ret = phases(&l, &c);
 		l.phase = PHASE_END;
 		pthread_join(worker, NULL);

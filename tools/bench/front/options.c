@@ -24,6 +24,8 @@ enum {
 	MRG,
 	IN_ORDER,
 	EVENT_IDX,
+	LOG,
+	DIRTY,
 	HUGE,
 	MODE,
 	ONE_WAY,
@@ -55,6 +57,7 @@ enum {
 	BLIND,
 	ATTACK,
 	SEED,
+	HANG_UP,
 	NAP,
 	PATIENCE,
 	LIST_ATTACKS,
@@ -75,6 +78,8 @@ static const struct option options[] = {
     {"mrg", 0, 0, MRG},
     {"in-order", 0, 0, IN_ORDER},
     {"event-idx", 0, 0, EVENT_IDX},
+    {"log", 0, 0, LOG},
+    {"dirty", 1, 0, DIRTY},
     {"huge", 0, 0, HUGE},
     {"mode", 1, 0, MODE},
     {"one-way", 0, 0, ONE_WAY},
@@ -107,6 +112,7 @@ static const struct option options[] = {
     {"attack", 1, 0, ATTACK},
     {"seed", 1, 0, SEED},
     {"nap", 1, 0, NAP},
+    {"hang-up", 1, 0, HANG_UP},
     {"patience", 1, 0, PATIENCE},
     {"list-attacks", 0, 0, LIST_ATTACKS},
     {"help", 0, 0, HELP},
@@ -228,6 +234,8 @@ static bool *flag_of(struct conf *c, int option)
 		return &c->mrg;
 	case HUGE:
 		return &c->huge;
+	case LOG:
+		return &c->log;
 	case ONE_WAY:
 		return &c->one_way;
 	case REQUIRE:
@@ -309,6 +317,11 @@ static int option(struct conf *c, int which, const char *arg)
 				      : refuse("--attack %s: no such attack; --list-attacks names them", arg);
 	case NAP:
 		return whole("nap", arg, 0, 1000000, &c->nap_us);
+	case HANG_UP:
+		return whole("hang-up", arg, 1, 3600000, &c->hang_up_ms);
+	case DIRTY:
+		c->log = true;
+		return whole("dirty", arg, 1, 1e9, &c->dirty);
 	case SEED:
 		return whole("seed", arg, 0, 4e9, &c->seed);
 	case IN_FLIGHT:
@@ -348,7 +361,7 @@ static bool uses_tables(enum layout l)
 static void features_settle(struct conf *c)
 {
 	uint64_t all = F_VERSION_1 | (c->packed ? F_RING_PACKED : 0) | (c->mrg ? F_MRG_RXBUF : 0) |
-		       (c->queues > 1 ? F_MQ : 0) |
+		       (c->queues > 1 ? F_MQ : 0) | (c->log ? F_LOG_ALL : 0) |
 		       (uses_tables(c->layout) || uses_tables(c->rx_layout) ? F_INDIRECT : 0);
 	if (!c->odd)
 		c->may[1] = c->may[0];
@@ -378,7 +391,7 @@ static int stream_settle(struct conf *c)
 
 static int shape_settle(struct conf *c)
 {
-	c->shaped = c->layout || c->rx_layout || c->rx_buffer || c->streams;
+	c->shaped = c->layout || c->rx_layout || c->rx_buffer || c->streams || c->dirty;
 	if (!c->shaped && packet_longest(&c->packet) > 9216)
 		return refuse("--size: frames of more than 9216 bytes need --offload");
 	if (c->mrg && c->shaped && !c->rx_buffer)
@@ -413,6 +426,8 @@ static int devices_settle(struct conf *c)
 	if (!pattern && c->n_devices != c->n_sockets)
 		return refuse("%u devices and %u SOCKETs", c->n_devices, c->n_sockets);
 	c->busy = c->busy < c->n_devices ? c->busy : c->n_devices;
+	if (c->dirty && (c->n_devices != 2 || c->queues != 1))
+		return refuse("--dirty: two devices with one queue pair each");
 	return c->busy % 2 != 0 ? refuse("--busy %u: they work in pairs", c->busy) : 0;
 }
 

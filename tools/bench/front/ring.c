@@ -328,6 +328,26 @@ unsigned ring_take(struct ring *r, struct seg *out, unsigned max)
 	return r->conf.packed ? take_packed(r, out, max) : take_split(r, out, max);
 }
 
+static bool all_used_packed(const struct ring *r)
+{
+	unsigned at = r->taken, left = ring_held(r);
+	bool wrap = r->take_wrap;
+	while (left > 0 && used_at(r, at, wrap)) {
+		const struct ring_slot *s = &r->slots[r->pdesc[at].id & r->mask];
+		unsigned n = s->n && s->n < left ? s->n : left;
+		left -= n;
+		wrap ^= at + n >= r->conf.size;
+		at = (at + n) & r->mask;
+	}
+	return left == 0;
+}
+
+bool ring_all_used(const struct ring *r)
+{
+	return r->conf.packed ? all_used_packed(r)
+			      : __atomic_load_n(&r->used->idx, __ATOMIC_ACQUIRE) == r->published;
+}
+
 uint16_t ring_base(const struct ring *r)
 {
 	return r->conf.packed ? r->taken | r->take_wrap << 15 : r->taken;

@@ -123,6 +123,9 @@ bool ring_publish(struct ring *r);
 // ring `len` is what was written.
 unsigned ring_take(struct ring *r, struct seg *out, unsigned max);
 
+// Whether the switch has used all that was published. Only reads.
+bool ring_all_used(const struct ring *r);
+
 // Where a back end that comes (back) has to go on: behind what was completed, all of which is taken
 // (VHOST_USER_SET_VRING_BASE; packed: bit 15 is the wrap counter).
 uint16_t ring_base(const struct ring *r);

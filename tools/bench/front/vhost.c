@@ -11,10 +11,13 @@
 #include <sys/eventfd.h>
 
 #define ANSWER_MS 10000
+// What QEMU says of a packed ring when a back end has gone without a word: where it stood before the first one.
+#define PACKED_START 0x8000
 
 struct talk {
 	struct device *d;
 	bool acks;
+	bool resumes; // the back end was stopped and said where
 	char *why;
 	size_t why_bytes;
 };
@@ -26,9 +29,11 @@ static const char *request_name(uint32_t r)
 	    [SET_FEATURES] = "SET_FEATURES",
 	    [SET_OWNER] = "SET_OWNER",
 	    [SET_MEM_TABLE] = "SET_MEM_TABLE",
+	    [SET_LOG_BASE] = "SET_LOG_BASE",
 	    [SET_VRING_NUM] = "SET_VRING_NUM",
 	    [SET_VRING_ADDR] = "SET_VRING_ADDR",
 	    [SET_VRING_BASE] = "SET_VRING_BASE",
+	    [GET_VRING_BASE] = "GET_VRING_BASE",
 	    [SET_VRING_KICK] = "SET_VRING_KICK",
 	    [SET_VRING_CALL] = "SET_VRING_CALL",
 	    [GET_PROTOCOL_FEATURES] = "GET_PROTOCOL_FEATURES",
@@ -109,8 +114,10 @@ static int agree_protocol(struct talk *t, const struct conf *c)
 	uint64_t protocol, pairs = c->queues;
 	int ret = get(t, GET_PROTOCOL_FEATURES, &protocol);
 	if (ret == 0)
-		ret = set_u64(t, SET_PROTOCOL_FEATURES, protocol & (P_REPLY_ACK | P_MQ), -1);
-	t->acks = protocol & P_REPLY_ACK;
+		ret = set_u64(t, SET_PROTOCOL_FEATURES, protocol & (P_REPLY_ACK | P_MQ | P_LOG_SHMFD), -1);
+	t->acks = t->d->acks = protocol & P_REPLY_ACK;
+	if (ret == 0 && c->log && !(protocol & P_LOG_SHMFD))
+		ret = fail(t, SET_LOG_BASE, "the back end takes no log", -EPROTO);
 	if (ret == 0 && c->queues > 1)
 		ret = protocol & P_MQ ? get(t, GET_QUEUE_NUM, &pairs)
 				      : fail(t, GET_QUEUE_NUM, "the back end has one queue pair", -EPROTO);
@@ -144,6 +151,22 @@ static int set_memory(struct talk *t)
 	return set(t, &m, d->memfd);
 }
 
+// Is answered in any case.
+static int set_log(struct talk *t)
+{
+	struct message m = {SET_LOG_BASE, FLAG_VERSION, 16, .log = {t->d->log_bytes, 0}};
+	uint64_t ignored;
+	int ret = send_all(t, &m, t->d->logfd);
+	return ret ? ret : answer(t, SET_LOG_BASE, &ignored);
+}
+
+static uint32_t base_of(const struct talk *t, const struct ring *r, unsigned index, const struct queue *q)
+{
+	if (t->resumes)
+		return q->base[index % 2];
+	return r->conf.packed ? PACKED_START : ring_base(r);
+}
+
 static int set_ring(struct talk *t, const struct ring *r, unsigned index, const struct queue *q)
 {
 	struct message addr = {
@@ -151,7 +174,7 @@ static int set_ring(struct talk *t, const struct ring *r, unsigned index, const 
 	    .addr = {index, 0, (uintptr_t)r->desc, (uintptr_t)r->used, (uintptr_t)r->avail, 0}};
 	int ret = set_state(t, SET_VRING_NUM, index, r->conf.size);
 	if (ret == 0)
-		ret = set_state(t, SET_VRING_BASE, index, ring_base(r));
+		ret = set_state(t, SET_VRING_BASE, index, base_of(t, r, index, q));
 	if (ret == 0)
 		ret = set(t, &addr, -1);
 	if (ret == 0)
@@ -206,16 +229,47 @@ static int set_rings(struct talk *t)
 
 int vhost_set_up(struct device *d, const struct conf *c, char *why, size_t why_bytes)
 {
-	struct talk t = {d, false, why, why_bytes};
+	struct talk t = {d, false, false, why, why_bytes};
 	struct message owner = {SET_OWNER};
 	int ret = agree_features(&t, c);
 	if (ret == 0)
 		ret = settle(&t, c);
 	if (ret == 0)
 		ret = set(&t, &owner, -1);
+	if (ret == 0 && c->log)
+		ret = set_log(&t);
 	if (ret == 0)
 		ret = set_u64(&t, SET_FEATURES, d->features, -1);
 	if (ret == 0)
 		ret = set_memory(&t);
+	return ret ? ret : set_rings(&t);
+}
+
+static int stop_ring(struct talk *t, uint32_t index, struct queue *q)
+{
+	struct message m = {GET_VRING_BASE, FLAG_VERSION, 8, .state = {index, 0}};
+	uint64_t state;
+	int ret = send_all(t, &m, -1);
+	if (ret == 0)
+		ret = answer(t, GET_VRING_BASE, &state);
+	q->base[index % 2] = ret == 0 ? state >> 32 : 0;
+	return ret;
+}
+
+int vhost_stop(struct device *d, char *why, size_t why_bytes)
+{
+	struct talk t = {d, d->acks, true, why, why_bytes};
+	int ret = 0;
+	for (unsigned i = 0; i < 2 * d->n_queues && ret == 0; i++)
+		ret = stop_ring(&t, i, &d->queues[i / 2]);
+	return ret;
+}
+
+int vhost_start(struct device *d, const struct conf *c, char *why, size_t why_bytes)
+{
+	struct talk t = {d, d->acks, true, why, why_bytes};
+	int ret = c->log ? set_log(&t) : 0;
+	if (ret == 0)
+		ret = set_u64(&t, SET_FEATURES, d->features, -1);
 	return ret ? ret : set_rings(&t);
 }

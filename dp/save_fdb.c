@@ -1,0 +1,234 @@
+// Saving and restoring the addresses that were learned on a port. Static entries are configuration.
+//
+// Saving goes through the table in steps. Restoring is work for the jobs thread: learning takes no lock and any thread may
+// do it, and until the change is published the port is not shown, or is there and learns by itself. Control thread;
+// load_work() jobs thread.
+#include "save.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <rte_common.h>
+
+#include "ctrl/api/conf.h"
+#include "ctrl/api/timer.h"
+#include "ctrl/api/value.h"
+#include "port.h"
+#include "switch.h"
+
+#define STEP 256 // entries looked at, and so addresses of a record
+
+static uint32_t now_s(void)
+{
+	return time_ns() / 1000000000;
+}
+
+static json_t *address_json(const struct fdb_entry *n)
+{
+	json_t *item = json_array();
+	char mac[VALUE_MAC_LEN];
+
+	json_array_append_new(item, json_string_nocheck(value_print_mac(n->mac, mac)));
+	json_array_append_new(item, json_integer(n->fid));
+	json_array_append_new(item, json_integer(RTE_MIN(n->age_s, FDB_AGE_MAX_S)));
+	return item;
+}
+
+json_t *fdb_save(const char *port, uint64_t *at)
+{
+	const struct port *p = port_find(port);
+	const struct fdb *fdb = p != NULL ? switch_at(p->switch_index)->fdb : NULL;
+	struct fdb_entry list[STEP];
+	uint32_t cursor = *at, n;
+
+	*at = 0;
+	if (fdb == NULL || fdb_port_count(fdb, p->index) == 0)
+		return NULL;
+	json_t *record = json_array();
+
+	n = fdb_list(fdb, &cursor, list, STEP, now_s());
+	for (uint32_t i = 0; i < n; i++)
+		if (list[i].port == p->index && !(list[i].flags & FDB_STATIC))
+			json_array_append_new(record, address_json(&list[i]));
+	*at = n > 0 ? cursor : 0;
+	if (json_array_size(record) > 0)
+		return record;
+	json_decref(record);
+	return NULL;
+}
+
+struct address {
+	uint8_t mac[6];
+	uint16_t vid, age_s;
+};
+
+static bool number_from(const json_t *value, json_int_t max, uint16_t *out)
+{
+	json_int_t n = json_integer_value(value);
+
+	*out = n;
+	return json_is_integer(value) && n >= 0 && n <= max;
+}
+
+static int address_from(const char *port, const json_t *item, struct address *a, struct err *e)
+{
+	const char *text = json_string_value(json_array_get(item, 0));
+
+	if (json_array_size(item) != 3 || text == NULL || value_parse_mac(text, a->mac) < 0 ||
+	    a->mac[0] & 1 || memcmp(a->mac, "\0\0\0\0\0", 6) == 0)
+		return err_add(e, -EINVAL, "port %s: its state has a learned address that is none: %.64s",
+			       port, text != NULL ? text : "no text");
+	if (!number_from(json_array_get(item, 1), 4094, &a->vid))
+		return err_add(e, -EINVAL, "port %s: the VLAN of its learned address %s must be 0 to 4094",
+			       port, text);
+	if (!number_from(json_array_get(item, 2), FDB_AGE_MAX_S, &a->age_s))
+		return err_add(e, -EINVAL, "port %s: the age of its learned address %s must be 0 to %u s",
+			       port, text, FDB_AGE_MAX_S);
+	return 0;
+}
+
+// Whether somebody else has it by configuration. The port may not be there yet.
+static void check_static(const char *port, const struct vswitch *vs, const struct address *a, struct err *e)
+{
+	uint16_t at = fdb_static_port(vs->fdb, a->mac, a->vid);
+	const struct port *owner = at != FDB_NO_PORT ? port_at(at) : NULL;
+	char mac[VALUE_MAC_LEN];
+
+	if (owner != NULL && strcmp(owner->conf.name, port) != 0)
+		err_add(e, -EEXIST, "port %s: its learned address %s, VLAN %u, is that of port %s here", port,
+			value_print_mac(a->mac, mac), a->vid, owner->conf.name);
+}
+
+int fdb_check(const char *port, const json_t *conf, const json_t *records, size_t which, struct err *e)
+{
+	const char *sw = json_string_value(json_object_get(conf, "switch"));
+	const struct vswitch *vs = sw != NULL ? switch_find(sw) : NULL;
+	const json_t *record = json_array_get(records, which), *item;
+	struct address a;
+	size_t i;
+
+	if (!json_is_array(record))
+		return err_add(e, -EINVAL, "port %s: its state has no list of learned addresses", port);
+	if (json_array_size(record) > STEP)
+		return err_add(e, -EINVAL, "port %s: its state has more than %u addresses in one record",
+			       port, STEP);
+	json_array_foreach (record, i, item)
+		if (address_from(port, item, &a, e) == 0 && vs != NULL)
+			check_static(port, vs, &a, e);
+	return e->code;
+}
+
+struct load {
+	char port[PORT_NAME_SIZE];
+	struct fdb *fdb;
+	uint16_t index;
+	bool every_vlan;
+	struct vlan_conf vlan;
+	json_t *records;
+	uint32_t now_s;
+	uint64_t *keys; // that are there because of us
+	size_t n_keys;
+};
+
+static bool carries(const struct load *l, uint16_t vid)
+{
+	if (l->every_vlan)
+		return true;
+	return l->vlan.mode == VLAN_TRUNK ? l->vlan.allowed[vid / 64] >> (vid % 64) & 1 : vid == l->vlan.vid;
+}
+
+static int address_load(struct load *l, const json_t *item, struct err *e)
+{
+	struct address a;
+
+	if (address_from(l->port, item, &a, e) < 0)
+		return e->code;
+	uint64_t key = fdb_key(a.mac, a.vid);
+	uint32_t seen_s = l->now_s - a.age_s;
+
+	if (!carries(l, a.vid))
+		return err_set(e, -EINVAL,
+			       "port %s: its state has an address of VLAN %u, which it does not carry",
+			       l->port, a.vid);
+	if (fdb_lookup(l->fdb, key) == l->index)
+		return 0; // it has been heard here since
+	enum fdb_result r = fdb_learn(l->fdb, key, l->index, seen_s);
+
+	if (r == FDB_REFUSED_MOVES) { // this one is no loop
+		fdb_del(l->fdb, key);
+		r = fdb_learn(l->fdb, key, l->index, seen_s);
+	}
+	if (r == FDB_FULL)
+		return err_set(e, -ENOSPC,
+			       "port %s: there is no room for its learned addresses on its switch", l->port);
+	if (r == FDB_LEARNED || r == FDB_MOVED)
+		l->keys[l->n_keys++] = key;
+	return 0;
+}
+
+static int load_work(void *arg, struct err *e)
+{
+	struct load *l = arg;
+	const json_t *record, *item;
+	size_t i, k;
+
+	json_array_foreach (l->records, i, record)
+		json_array_foreach (record, k, item)
+			if (address_load(l, item, e) < 0)
+				return e->code;
+	return 0;
+}
+
+static void load_free(void *arg)
+{
+	struct load *l = arg;
+
+	json_decref(l->records);
+	free(l->keys);
+	free(l);
+}
+
+static void load_undo(void *arg)
+{
+	struct load *l = arg;
+
+	for (size_t i = 0; i < l->n_keys; i++)
+		if (fdb_lookup(l->fdb, l->keys[i]) == l->index)
+			fdb_del(l->fdb, l->keys[i]);
+	load_free(l);
+}
+
+static size_t n_addresses(const json_t *records)
+{
+	const json_t *record;
+	size_t i, n = 0;
+
+	json_array_foreach (records, i, record)
+		n += json_array_size(record);
+	return n;
+}
+
+int fdb_restore(struct change *ch, const char *port, const json_t *records, struct err *e)
+{
+	const struct port *p = port_find(port);
+	struct load *l = calloc(1, sizeof(*l));
+
+	if (l != NULL)
+		l->keys = malloc((n_addresses(records) + 1) * sizeof(*l->keys));
+	if (l == NULL || l->keys == NULL) {
+		free(l);
+		return err_set(e, -ENOMEM, "port %s: out of memory", port);
+	}
+	strcpy(l->port, p->conf.name);
+	l->fdb = switch_at(p->switch_index)->fdb;
+	l->index = p->index;
+	l->every_vlan = p->conf.type == PORT_UPLINK;
+	l->vlan = p->vlan;
+	l->records = json_incref((json_t *)records);
+	l->now_s = now_s();
+	change_undo(ch, load_undo, l);
+	change_job(ch, load_work, l);
+	change_close(ch, load_free, l);
+	return 0;
+}

@@ -1,0 +1,88 @@
+"""The switch process is killed under 64 guests' load: how long do they do without a switch?"""
+
+import contextlib
+import os
+import signal
+import statistics
+import time
+
+from evswitch import Evswitchd, add_guest
+from front import Front
+from machine import Trouble, run_dir, wait_for
+
+GUESTS, RATE = 64, 100000
+KILLS = 5
+INTERVAL_MS = 20
+CALM_S, AFTER_S = 1, 2
+APART_S = 10.5  # whoever crashes more often is started again later
+MEMORY_FS = "/dev/shm"
+
+
+def start(directory, stack, *words):
+    switch = Evswitchd(directory)
+    stack.callback(switch.stop)
+    rpc = switch.rpc()
+    rpc("switch.add", name="sw0", kind="internal")
+    for i in range(GUESTS):
+        add_guest(rpc, f"vm{i}", "sw0", directory / f"vm{i}.sock", "client")
+    rpc.close()
+    front = Front(directory, "guests", [directory / "vm%d.sock"], "--server", "--devices", GUESTS, "--mode", "paced",
+                  "--rate", RATE, "--stamp", "--nap", 20, "--interval", INTERVAL_MS, *words)
+    stack.callback(front.stop)
+    return switch, front
+
+
+def intervals(front):
+    return [o for o in front.said() if o["event"] == "interval"]
+
+
+def blocked_s(front, act):
+    """What did not arrive since act() and would have, as seconds of what arrived before it."""
+    time.sleep(CALM_S)
+    before = intervals(front)[-int(CALM_S * 500 / INTERVAL_MS):]
+    rate = sum(o["rx_pps"] * o["seconds"] for o in before) / sum(o["seconds"] for o in before)
+    n = len(intervals(front))
+    act()
+    time.sleep(AFTER_S)
+    after = intervals(front)[n:]
+    if not after or after[-1]["rx_pps"] < rate / 2:
+        raise Trouble("the guests' traffic did not come back")
+    return sum((1 - o["rx_pps"] / rate) * o["seconds"] for o in after)
+
+
+def ready_after(switch, act):
+    """Calls act(); seconds until another switch process answers."""
+    rpc = switch.rpc()
+    old = rpc("system.show")[0]["pid"]
+    rpc.close()
+    begin = time.monotonic()
+    act(old)
+
+    def is_back():
+        with contextlib.suppress(OSError, Trouble):
+            another = switch.rpc()
+            try:
+                return another("system.show")[0]["pid"] != old
+            finally:
+                another.close()
+        return False
+
+    wait_for(is_back, 30, "the switch process is back")
+    return time.monotonic() - begin
+
+
+def kill(row):
+    with run_dir(MEMORY_FS) as directory, contextlib.ExitStack() as stack:
+        switch, front = start(directory, stack, *(["--packed"] if row.name.endswith("packed") else []))
+        times, ready = [], []
+        for i in range(KILLS):
+            if i > 0:
+                time.sleep(APART_S - CALM_S - AFTER_S)
+            times.append(blocked_s(front, lambda: ready.append(
+                ready_after(switch, lambda pid: os.kill(pid, signal.SIGKILL)))))
+        final = front.final()
+    row.bound(f"ms blocked, {GUESTS} guests, median", statistics.median(times) * 1000, 600, False,
+              (min(times) * 1000, None, max(times) * 1000), KILLS)
+    row.note(f"ms until it answers: {min(ready) * 1000:.0f} … {max(ready) * 1000:.0f}; late {final['late']}, "
+             f"repeated {final['dup']}")
+    row.samples = {"blocked_s": times, "ready_s": ready}
