@@ -1,8 +1,8 @@
 // Flow tables, the workers' side: a burst of packets, most of which are decided by flows.
 //
-// Passes over the burst, so that no line of a large table is waited for and no packet overtakes another: keys are built
-// and their lines of the index fetched; flows are looked for there and fetched; then their actions; then the packets are
-// handled in order. What the early passes note is a guess, as the packets before may change the table: the last one
+// Passes over the burst, so that no line of a large table is waited for and no packet overtakes another: packets with one
+// key are put into runs and their lines of the index fetched; flows are looked for there and fetched; then their actions;
+// then the runs are handled in order. What the early passes note is a guess, as the packets before may change the table: the last one
 // compares. The FDB is looked at when its generation has changed, and once a second for the age of the source.
 #include "flow_priv.h"
 
@@ -97,54 +97,79 @@ static inline bool action_takes(const struct flow_action *a, const struct pkt *p
 
 // The burst
 
-enum way { WAY_NONE, WAY_WALK, WAY_FLOW, WAY_SAME }; // SAME: the key of the packet before
-
-struct burst {
-	struct flow_key key[PKT_BURST];
-	uint32_t hash[PKT_BURST];
-	uint32_t guess[PKT_BURST]; // number of the flow, 0 = none was found by the hash alone
-	uint8_t way[PKT_BURST];
-	uint8_t looked[PKT_BURST]; // the packets of WAY_FLOW
-	uint16_t n_looked;
+// Packets of the burst that follow each other and have one key. Those that were dropped are in none.
+struct run {
+	struct flow_key key;
+	uint32_t hash;
+	uint32_t guess;  // number of the flow, 0 = none was found by the hash alone
+	uint8_t from, n; // packets
+	bool walks;      // has no key: the walk decides
 };
 
-static enum way way_of_control(struct worker *w, struct flow_table *t)
-{
-	if (control_admits(&t->control, w->now_tsc, w->hz))
-		return WAY_WALK;
-	worker_drop(w, w->walk.in, DROP_CONTROL_RATE, 1);
-	return WAY_NONE;
-}
+struct burst {
+	struct run runs[PKT_BURST];
+	uint16_t n;
+};
 
 #define INLINE __attribute__((always_inline)) inline
 
-static INLINE enum way way_of(struct worker *w, struct flow_table *t, struct burst *b, const struct pkt *p,
-			      uint16_t i, enum flow_shape shape)
+static __attribute__((noinline)) void walks_add(struct worker *w, struct flow_table *t, struct burst *b,
+						uint16_t i, bool control)
 {
-	struct flow_key *key = &b->key[i];
+	struct run *r = &b->runs[b->n];
 
-	if (unlikely(control_is(p)))
-		return way_of_control(w, t);
-	if (unlikely(!w->flows_on))
-		return WAY_WALK;
-	key_build(p, shape, key);
-	if (likely(i > 0) && b->way[i - 1] >= WAY_FLOW && key_same(key, key - 1, shape)) {
-		b->hash[i] = b->hash[i - 1];
-		b->guess[i] = 0;
-		return WAY_SAME;
+	if (control && !control_admits(&t->control, w->now_tsc, w->hz)) {
+		worker_drop(w, w->walk.in, DROP_CONTROL_RATE, 1);
+		return;
 	}
-	b->hash[i] = key_hash(t, key);
-	rte_prefetch0(bucket_of(t->index, b->hash[i], 0));
-	b->looked[b->n_looked++] = i;
-	return WAY_FLOW;
+	r->from = i;
+	r->n = 1;
+	r->walks = true;
+	b->n++;
 }
 
-static INLINE void ways_of(struct worker *w, struct flow_table *t, struct burst *b, const struct pkt *pkts,
-			   const uint8_t *drops, uint16_t n, enum flow_shape shape)
+static INLINE struct run *run_add(struct flow_table *t, struct burst *b, const struct flow_key *key,
+				  uint16_t i)
 {
-	b->n_looked = 0;
-	for (uint16_t i = 0; i < n; i++)
-		b->way[i] = unlikely(drops[i] != DROP_NONE) ? WAY_NONE : way_of(w, t, b, &pkts[i], i, shape);
+	struct run *r = &b->runs[b->n++];
+
+	r->key = *key;
+	r->hash = key_hash(t, key);
+	r->from = i;
+	r->n = 1;
+	r->walks = false;
+	rte_prefetch0(bucket_of(t->index, r->hash, 0));
+	return r;
+}
+
+static INLINE void runs_find(struct worker *w, struct flow_table *t, struct burst *b, const struct pkt *pkts,
+			     const uint8_t *drops, uint16_t n, enum flow_shape shape)
+{
+	struct run *open = NULL; // ends with the packet before
+	const bool flows_on = w->flows_on;
+
+	b->n = 0;
+	for (uint16_t i = 0; i < n; i++) {
+		const struct pkt *p = &pkts[i];
+		struct flow_key key;
+
+		if (unlikely(drops[i] != DROP_NONE)) {
+			open = NULL;
+			continue;
+		}
+		bool control = control_is(p);
+
+		if (unlikely(control || !flows_on)) {
+			open = NULL;
+			walks_add(w, t, b, i, control);
+			continue;
+		}
+		key_build(p, shape, &key);
+		if (likely(open != NULL) && key_same(&open->key, &key, shape))
+			open->n++;
+		else
+			open = run_add(t, b, &key, i);
+	}
 }
 
 // The first flow of this hash where most flows stand. Nearly always the right one.
@@ -162,30 +187,29 @@ static inline uint32_t guess(const struct flow_table *t, uint32_t hash)
 
 static void guess_all(const struct flow_table *t, struct burst *b)
 {
-	for (uint16_t k = 0; k < b->n_looked; k++) {
-		uint16_t i = b->looked[k];
-
-		b->guess[i] = guess(t, b->hash[i]);
-		rte_prefetch0(&t->flows[b->guess[i]]);
-		if (unlikely(key_is_ipv6(&b->key[i])))
-			rte_prefetch0(&t->sides[b->guess[i]]);
+	for (struct run *r = b->runs; r < b->runs + b->n; r++) {
+		if (unlikely(r->walks))
+			continue;
+		r->guess = guess(t, r->hash);
+		rte_prefetch0(&t->flows[r->guess]);
+		if (unlikely(key_is_ipv6(&r->key)))
+			rte_prefetch0(&t->sides[r->guess]);
 	}
 }
 
 static void actions_prefetch(const struct flow_table *t, const struct burst *b)
 {
-	for (uint16_t k = 0; k < b->n_looked; k++)
-		rte_prefetch0(&t->actions[t->flows[b->guess[b->looked[k]]].action]);
+	for (const struct run *r = b->runs; r < b->runs + b->n; r++)
+		if (likely(!r->walks))
+			rte_prefetch0(&t->actions[t->flows[r->guess].action]);
 }
 
 // The guess if it has come true: the flow is there, with this key.
-static inline uint32_t look_up(const struct flow_table *t, const struct burst *b, uint16_t i)
+static inline uint32_t look_up(const struct flow_table *t, const struct run *r)
 {
-	uint32_t number = b->guess[i];
-
-	if (likely(key_equal(t, number, &b->key[i]) && t->flows[number].used_s != 0))
-		return number;
-	return flow_find(t, b->hash[i], &b->key[i]);
+	if (likely(key_equal(t, r->guess, &r->key) && t->flows[r->guess].used_s != 0))
+		return r->guess;
+	return flow_find(t, r->hash, &r->key);
 }
 
 static uint32_t look_again(struct flow_table *t, const struct pkt *p, enum flow_shape shape)
@@ -198,28 +222,27 @@ static uint32_t look_again(struct flow_table *t, const struct pkt *p, enum flow_
 	return flow_find(t, key_hash(t, &key), &key);
 }
 
-// Takes packet i and those behind it that have its key and that the flow decides, too. Returns how many. With
-// `again` the key of the others says not enough.
-static inline uint16_t flow_run(struct worker *w, struct flow_table *t, const struct burst *b,
-				uint32_t number, const struct flow_action *a, struct pkt *pkts, uint16_t i,
-				uint16_t n, bool again)
+// Takes the first packet and those of the n that the flow decides, too. Returns how many. With `again` the key of
+// the others says not enough.
+static inline uint16_t flow_run(struct worker *w, struct flow_table *t, uint32_t number,
+				const struct flow_action *a, struct pkt *pkts, uint16_t n, bool again)
 {
 	struct flow *f = &t->flows[number];
 	const uint16_t vid = a->vid;
 	uint32_t bytes = 0;
-	uint16_t end = i;
+	uint16_t done = 0;
 
 	do {
-		bytes += pkts[end].len;
-		pkts[end++].vid = vid;
-	} while (!again && end < n && b->way[end] == WAY_SAME && action_takes(a, &pkts[end]));
-	t->stats.hits += end - i;
-	f->packets += end - i;
+		bytes += pkts[done].len;
+		pkts[done++].vid = vid;
+	} while (!again && done < n && action_takes(a, &pkts[done]));
+	t->stats.hits += done;
+	f->packets += done;
 	f->bytes += bytes;
 	if (unlikely(f->bytes >> 31))
 		counters_fold(t, number);
-	worker_run_all(w, &pkts[i], end - i, &a->plan);
-	return end - i;
+	worker_run_all(w, pkts, done, &a->plan);
+	return done;
 }
 
 static inline struct flow_action *action_of(const struct flow_table *t, uint32_t number)
@@ -227,12 +250,11 @@ static inline struct flow_action *action_of(const struct flow_table *t, uint32_t
 	return &t->actions[t->flows[number].action];
 }
 
-// Returns how many packets from i on are handled, at least one.
-static inline uint16_t handle(struct worker *w, struct flow_table *t, const struct burst *b, struct pkt *pkts,
-			      uint16_t i, uint16_t n)
+// Returns how many of the run's last n packets are handled, at least one.
+static inline uint16_t handle(struct worker *w, struct flow_table *t, const struct run *r, struct pkt *p,
+			      uint16_t n)
 {
-	struct pkt *p = &pkts[i];
-	uint32_t number = look_up(t, b, i);
+	uint32_t number = look_up(t, r);
 	struct flow_action *a = action_of(t, number);
 	bool again = unlikely(a->again != 0);
 
@@ -256,7 +278,7 @@ static inline uint16_t handle(struct worker *w, struct flow_table *t, const stru
 	}
 	if (unlikely(t->flows[number].used_s != w->now_s))
 		t->flows[number].used_s = w->now_s;
-	return flow_run(w, t, b, number, a, pkts, i, n, again);
+	return flow_run(w, t, number, a, p, n, again);
 }
 
 void flow_burst(struct worker *w, struct rxq *q, struct pkt *pkts, const uint8_t *drops, uint16_t n)
@@ -267,19 +289,20 @@ void flow_burst(struct worker *w, struct rxq *q, struct pkt *pkts, const uint8_t
 
 	flow_index_move(t);
 	if (likely(shape == FLOW_L2)) // one of the two knows the shape
-		ways_of(w, t, &b, pkts, drops, n, FLOW_L2);
+		runs_find(w, t, &b, pkts, drops, n, FLOW_L2);
 	else
-		ways_of(w, t, &b, pkts, drops, n, shape);
+		runs_find(w, t, &b, pkts, drops, n, shape);
 	guess_all(t, &b);
 	actions_prefetch(t, &b);
-	for (uint16_t i = 0; i < n;) {
-		if (likely(b.way[i] >= WAY_FLOW)) {
-			i += handle(w, t, &b, pkts, i, n);
+	for (const struct run *r = b.runs; r < b.runs + b.n; r++) {
+		struct pkt *p = &pkts[r->from];
+
+		if (unlikely(r->walks)) {
+			worker_walk(w, p);
 			continue;
 		}
-		if (b.way[i] == WAY_WALK)
-			worker_walk(w, &pkts[i]);
-		i++;
+		for (uint16_t done = 0; done < r->n;)
+			done += handle(w, t, r, p + done, r->n - done);
 	}
 	flow_sweep(t, w->now_s, 1);
 }

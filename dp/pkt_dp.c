@@ -98,6 +98,7 @@ bool pkt_own(struct worker *w, struct pkt *p)
 
 	if (m == NULL)
 		return false;
+	w->owns = true;
 	p->m = m;
 	p->data = rte_pktmbuf_mtod(m, uint8_t *);
 	p->head_len = m->data_len;

@@ -59,6 +59,7 @@ struct worker {
 	uint16_t n_batches;
 	uint8_t batch_of[MAX_PORTS]; // 1 + index into batches, 0 = none
 	struct tx_batch batches[WORKER_BATCHES];
+	bool owns;                              // some packet of the burst is owned, or was made so
 	alignas(64) struct pkt pkts[PKT_BURST]; // of the burst
 	struct pkt held[PKT_BURST];             // of a mailbox
 	struct pkt cut[PKT_BURST];              // segments (txq)

@@ -272,6 +272,7 @@ void worker_burst(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n)
 	uint32_t n_done = 0;
 	uint64_t bytes = 0;
 
+	w->owns = false;
 	w->walk.w = w;
 	w->walk.snap = w->snap;
 	w->walk.in = in;
@@ -279,6 +280,7 @@ void worker_burst(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n)
 	for (uint16_t i = 0; i < n; i++) {
 		drops[i] = pull_and_parse(&pkts[i]);
 		bytes += pkts[i].len;
+		w->owns |= pkts[i].m != NULL;
 		if (unlikely(drops[i] != DROP_NONE))
 			count->dropped[drops[i]]++;
 	}
@@ -288,7 +290,7 @@ void worker_burst(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n)
 		steer_note(w, q, pkts, drops, n);
 	flow_burst(w, q, pkts, drops, n);
 	flush(w);
-	for (uint16_t i = 0; i < n; i++)
+	for (uint16_t i = 0; w->owns && i < n; i++)
 		if (pkts[i].m != NULL)
 			done[n_done++] = pkts[i].m;
 	rte_pktmbuf_free_bulk(done, n_done);

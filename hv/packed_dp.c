@@ -226,11 +226,12 @@ uint16_t packed_take(struct worker *w, struct virtq *r, struct pkt *pkts, uint16
 	for (; found < n; found++) {
 		__m128i e = entry_read(&ring[at.at]);
 		uint64_t rest = entry_rest(e);
-		uint16_t flags = rest >> 48, id = rest >> 32, n_desc = 1;
+		uint16_t id = rest >> 32, n_desc = 1;
+		uint16_t odd = (rest >> 48 ^ at.available) & (AVAIL | USED | CHAIN_FLAGS);
 
-		if (!is_available(flags, at))
+		if (odd & (AVAIL | USED))
 			break;
-		bool alone = likely((flags & CHAIN_FLAGS) == 0) && one_header;
+		bool alone = likely(odd == 0) && one_header;
 
 		spans[found] = span_of(r, entry_addr(e), alone ? (uint32_t)rest : UINT64_MAX, asks);
 		if (unlikely(spans[found].va == NULL)) {
