@@ -13,6 +13,7 @@
 #define HUGE_PAGE    (2u << 20)
 #define MIN_BUCKETS  64 // one page
 #define STATIC_TRIES 64
+#define FULL_TRIES   8
 
 // Aligned to huge pages when that large: a lookup then costs no TLB miss.
 static void *table_map(size_t bytes)
@@ -82,7 +83,7 @@ int fdb_add_static(struct fdb *f, uint64_t key, uint16_t port)
 	if (key == 0)
 		return -EINVAL;
 	assert(port < f->n_ports);
-	for (unsigned i = 0; i < STATIC_TRIES; i++) {
+	for (unsigned i = 0, n_full = 0; i < STATIC_TRIES; i++) {
 		struct fdb_cell old, new = {key, fdb_meta(port, fdb_next_version(f), 0, 0, 0, true)};
 		union fdb_slot *s = fdb_find(f, key, &old);
 		if (s && fdb_is_static(old))
@@ -91,7 +92,8 @@ int fdb_add_static(struct fdb *f, uint64_t key, uint16_t port)
 			atomic_fetch_add(&f->news, 1);
 			return 0;
 		}
-		if (!s)
+		// Workers may have taken the room that was made for it, time and again.
+		if (!s && ++n_full == FULL_TRIES)
 			return -ENOSPC;
 	}
 	return -ENOSPC; // a worker changes the entry faster than this thread: cannot be with moves limited

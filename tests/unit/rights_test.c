@@ -183,13 +183,13 @@ END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("rights");
-	TCase *t = tcase_create("rights");
-
 	if (geteuid() != 0) {
 		puts("SKIP: rights_test: only root can make files of others");
 		return EXIT_SUCCESS;
 	}
+	Suite *suite = suite_create("rights");
+	TCase *t = tcase_create("rights");
+
 	tcase_add_checked_fixture(t, fresh, clean);
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, every_mode_is_judged_as_by_the_kernel);
