@@ -14,6 +14,7 @@ import pytest
 from conftest import BUILD, wait_for
 
 RATE = 20000
+BURST = 32  # of the switch: what it may do twice when it is killed
 CALM = ("--mode", "paced", "--rate", RATE, "--ring", 1024, "--frames", 2000)  # a ring holds what waits for its turn
 
 
@@ -129,7 +130,8 @@ def test_guests_outlive_the_switch(daemon, front, words):
     before = f.line()["rx"]
     f.next(lambda line: line["rx"] > before + 1000)
     final = f.stop()
-    assert (final["dup"], final["late"], final["ring_errors"]) == (0, 0, 0)
+    assert (final["late"], final["ring_errors"]) == (0, 0)
+    assert final["dup"] <= BURST, "more than the burst that was delivered and not yet completed"
 
 
 def test_a_switch_that_is_not_there_is_told(front, run_dir):

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -62,6 +63,7 @@ static void device_leave(struct load *l, struct device *d)
 	close(d->fd);
 	d->fd = -1;
 	d->connected = false;
+	l->n_connected--;
 }
 
 // With d->fd connected. A back end that goes away in between is looked for again.
@@ -70,6 +72,8 @@ static int device_enter(struct load *l, struct device *d)
 	char why[160];
 	int ret = vhost_set_up(d, l->conf, why, sizeof(why));
 	if (ret == 0) {
+		epoll_ctl(l->set, EPOLL_CTL_ADD, d->fd, &(struct epoll_event){EPOLLIN, {.u32 = d->index}});
+		l->n_connected++;
 		d->connected = true;
 		d->want_parked = false;
 		atomic_fetch_add(&l->changes, 1);
@@ -85,6 +89,7 @@ static int device_enter(struct load *l, struct device *d)
 int control_open(struct load *l)
 {
 	int ret = 0;
+	l->set = epoll_create1(EPOLL_CLOEXEC);
 	for (unsigned i = 0; l->conf->server && i < l->n_devices && ret == 0; i++)
 		ret = device_listen(&l->devices[i]);
 	return ret;
@@ -115,25 +120,35 @@ static void hang_up(struct load *l)
 	l->hang_up_tsc = now + l->conf->hang_up_ms * l->tsc_hz / 1000;
 }
 
+// All are connected: then looking at each of a thousand would take time from the load.
+static int connected_poll(struct load *l, int timeout_ms)
+{
+	struct epoll_event ready[32];
+	int ret = 0, n = epoll_wait(l->set, ready, 32, timeout_ms);
+	for (int i = 0; i < n && ret == 0; i++)
+		ret = device_poll(l, &l->devices[ready[i].data.u32], POLLIN);
+	return ret ? ret : (int)l->n_connected;
+}
+
 int control_poll(struct load *l, int timeout_ms)
 {
-	struct pollfd *fds = calloc(l->n_devices, sizeof(*fds));
-	int ret = 0, connected = 0;
-	if (!fds)
-		return -ENOMEM;
 	if (l->conf->hang_up_ms)
 		hang_up(l);
+	if (l->n_connected == l->n_devices)
+		return connected_poll(l, timeout_ms);
+	struct pollfd *fds = calloc(l->n_devices, sizeof(*fds));
+	int ret = 0;
+	if (!fds)
+		return -ENOMEM;
 	for (unsigned i = 0; i < l->n_devices; i++) {
 		const struct device *d = &l->devices[i];
 		fds[i] = (struct pollfd){d->connected ? d->fd : d->listener, POLLIN};
 	}
 	poll(fds, l->n_devices, timeout_ms);
-	for (unsigned i = 0; i < l->n_devices && ret == 0; i++) {
+	for (unsigned i = 0; i < l->n_devices && ret == 0; i++)
 		ret = device_poll(l, &l->devices[i], fds[i].revents);
-		connected += l->devices[i].connected;
-	}
 	free(fds);
-	return ret ? ret : connected;
+	return ret ? ret : (int)l->n_connected;
 }
 
 void control_close(struct load *l)

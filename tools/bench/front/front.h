@@ -108,7 +108,8 @@ struct load {
 	const struct conf *conf;
 	struct device *devices;
 	struct device **senders;
-	unsigned n_devices, n_senders, n_active, next_idle, rounds;
+	unsigned n_devices, n_senders, n_active, next_idle, rounds, n_connected;
+	int set;          // epoll: connections
 	uint8_t *scratch; // worker: a frame that came in several buffers
 	bool forwards;    // what arrives is posted again as it is
 	unsigned segs;    // buffers of the longest frame
