@@ -10,7 +10,7 @@ import noise
 from machine import Trouble, say
 
 PAIRS = 20 if os.environ.get("QUICK") else 80
-MOST_ROUNDS = 10 * PAIRS
+MOST_ROUNDS = 25 * PAIRS
 FEWEST_PAIRS = 12  # that are worth a figure
 SAY_EVERY = 50  # rounds
 WARM_S = 1  # of each side, before its first round with another
