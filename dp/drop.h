@@ -38,7 +38,9 @@
 	X(PORT_REMOVED, "port-removed", "transmit", "destination was removed while the packet was held")    \
 	X(CONTROL_RATE, "control-rate", "classify", "more ARP, ND, DHCP and the like than a port may")      \
 	X(OFFLOAD_CHECKSUM, "offload-checksum", "parse", "asks for a checksum where its headers have none") \
-	X(OFFLOAD_SEGMENT, "offload-segment", "parse", "asks for segments that its headers do not allow")
+	X(OFFLOAD_SEGMENT, "offload-segment", "parse", "asks for segments that its headers do not allow")   \
+	X(EXTENSION, "extension", "extension", "by an extension; 'ext drops' says by which and why")        \
+	X(EXTENSION_GONE, "extension-gone", "extension", "an extension that has to see it is not there")
 
 enum drop {
 	DROP_NONE, // go on

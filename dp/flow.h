@@ -71,5 +71,7 @@ struct flow_index *flow_index_make(uint32_t size);
 
 // Handles a burst of parsed packets that are not dropped yet (drops[i] == DROP_NONE). In order.
 void flow_burst(struct worker *w, struct rxq *q, struct pkt *pkts, const uint8_t *drops, uint16_t n);
+// Keeps what w->walk has decided for `p`, whose bytes are as they came, if it can be kept.
+void flow_compile(struct worker *w, struct flow_table *t, const struct pkt *p);
 // Gives back a few idle flows; once per burst or idle round.
 void flow_sweep(struct flow_table *t, uint32_t now_s, uint32_t n);

@@ -22,6 +22,8 @@ static bool rests_on(const struct walk *k, struct flow_action *a, uint8_t *reads
 	*reads = k->in->reads_in;
 	a->max_payload = k->in->max_payload;
 	dep_add(a, k->in->index, k->in->version);
+	if (k->stopped)
+		return true;
 	// A flood rests on those that were left out as well.
 	if (plan->flood || k->dst_key == 0) {
 		dep_add(a, NO_PORT, k->sw->version);
@@ -45,11 +47,11 @@ static bool source_ref(const struct walk *k, const struct pkt *p, struct flow_ac
 {
 	struct fdb_ref ref;
 
-	if (!k->plan.learn)
+	if (!k->learn)
 		return true;
-	if (fdb_lookup_ref(k->sw->fdb, k->plan.learn_key, &ref) != p->src)
+	if (fdb_lookup_ref(k->sw->fdb, k->learn_key, &ref) != p->src)
 		return false;
-	a->src_key = k->plan.learn_key;
+	a->src_key = k->learn_key;
 	a->src_slot = ref.slot;
 	a->src_version = ref.version;
 	return true;
@@ -69,8 +71,13 @@ static void decision_write(const struct walk *k, struct flow_action *a)
 		a->missed = true;
 		a->news = k->news;
 	}
-	// To learn is not among it: the reference to the source's entry does that.
 	a->plan.ops = k->plan.ops;
+	a->plan.again = k->plan.again;
+	a->plan.drop = k->plan.drop;
+	a->plan.why = k->plan.why;
+	a->plan.gives = k->plan.gives;
+	if (k->plan.gives)
+		a->plan.rewrite = k->plan.rewrite;
 	a->plan.flood = k->plan.flood;
 	if (k->plan.flood)
 		return;
@@ -107,7 +114,8 @@ void flow_compile(struct worker *w, struct flow_table *t, const struct pkt *p)
 	uint8_t reads;
 
 	memset(&a, 0, sizeof(a));
-	if (k->plan.drop != DROP_NONE || k->per_packet || !rests_on(k, &a, &reads) || !source_ref(k, p, &a))
+	if ((k->plan.drop != DROP_NONE && k->plan.drop != DROP_EXTENSION) || k->per_packet ||
+	    !rests_on(k, &a, &reads) || !source_ref(k, p, &a))
 		return;
 	enum flow_shape first = shape_of(k->in->reads_in), shape = shape_of(reads);
 

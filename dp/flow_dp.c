@@ -81,12 +81,6 @@ static inline bool action_holds(const struct worker *w, struct flow_table *t, st
 	return likely(!a->missed) || a->news == fdb_news(k->sw->fdb);
 }
 
-static void walk_and_keep(struct worker *w, struct flow_table *t, struct pkt *p)
-{
-	worker_walk(w, p);
-	flow_compile(w, t, p);
-}
-
 static inline bool action_takes(const struct flow_action *a, const struct pkt *p)
 {
 	// Without tags, or with some in a short frame, the first bound will do.
@@ -241,7 +235,7 @@ static inline uint16_t flow_run(struct worker *w, struct flow_table *t, uint32_t
 	f->bytes += bytes;
 	if (unlikely(f->bytes >> 31))
 		counters_fold(t, number);
-	worker_run_all(w, pkts, done, &a->plan);
+	worker_run(w, pkts, done, &a->plan);
 	return done;
 }
 
@@ -264,16 +258,16 @@ static inline uint16_t handle(struct worker *w, struct flow_table *t, const stru
 	}
 	if (unlikely(number == 0)) {
 		t->stats.misses++;
-		walk_and_keep(w, t, p);
+		worker_walk(w, p, t);
 		return 1;
 	}
 	if (unlikely(!action_takes(a, p))) {
-		worker_walk(w, p);
+		worker_walk(w, p, NULL);
 		return 1;
 	}
 	if (unlikely(!action_holds(w, t, a))) {
 		t->stats.rewalked++;
-		walk_and_keep(w, t, p);
+		worker_walk(w, p, t);
 		return 1;
 	}
 	if (unlikely(t->flows[number].used_s != w->now_s))
@@ -298,7 +292,7 @@ void flow_burst(struct worker *w, struct rxq *q, struct pkt *pkts, const uint8_t
 		struct pkt *p = &pkts[r->from];
 
 		if (unlikely(r->walks)) {
-			worker_walk(w, p);
+			worker_walk(w, p, NULL);
 			continue;
 		}
 		for (uint16_t done = 0; done < r->n;)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include <immintrin.h>
+#include <netinet/in.h>
 #include <rte_branch_prediction.h>
 
 #include "flow_priv.h"
@@ -57,8 +58,14 @@ static inline void key_widen(const struct pkt *p, enum flow_shape shape, struct 
 		k->w[5] = key_load64(l3 + 24);
 		k->tail = key_load64(l3 + 32);
 	}
-	if (shape == FLOW_L4 && p->l4_off != 0 && !(p->flags & (PKT_FRAG | PKT_L4_UNKNOWN)))
-		k->w[2] |= (uint64_t)key_load32(p->data + p->l4_off) << 32;
+	if (shape == FLOW_L4 && p->l4_off != 0 && !(p->flags & (PKT_FRAG | PKT_L4_UNKNOWN))) {
+		uint32_t ports = key_load32(p->data + p->l4_off);
+
+		// Behind the type and code of ICMP stands a checksum.
+		if (unlikely(p->ip_proto == IPPROTO_ICMP || p->ip_proto == IPPROTO_ICMPV6))
+			ports &= 0xffff;
+		k->w[2] |= (uint64_t)ports << 32;
+	}
 }
 
 static inline void key_build(const struct pkt *p, enum flow_shape shape, struct flow_key *k)

@@ -77,9 +77,7 @@ struct flow_action {
 	uint32_t dep_version[FLOW_MAX_DEPS];
 	uint16_t dep_port[FLOW_MAX_DEPS]; // NO_PORT = the switch
 };
-static_assert(sizeof(struct flow_action) == 192, "three lines");
-static_assert(offsetof(struct flow_action, dep_version) == 128,
-	      "the references to the FDB stand in the second");
+static_assert(sizeof(struct flow_action) == 256, "four lines, of which a hit needs one");
 static_assert(FLOW_ESCAPE_L3 <= UINT8_MAX, "fits escape");
 static_assert(offsetof(struct flow_action, plan.dests[1]) <= 64,
 	      "a hit with one destination touches one line");
@@ -120,8 +118,6 @@ uint32_t flow_find(const struct flow_table *t, uint32_t hash, const struct flow_
 uint32_t flow_place(struct flow_table *t, const struct flow_key *k, uint32_t hash, uint32_t now_s);
 // Goes on moving to the larger index that the control thread has made, if there is one: a few buckets per burst.
 void flow_index_move(struct flow_table *t);
-// Keeps what w->walk has decided for `p`, if it can be kept.
-void flow_compile(struct worker *w, struct flow_table *t, const struct pkt *p);
 
 // Gives a flow this action, within a change; the one it had goes with its last flow. 0 = none.
 void action_set(struct flow_table *t, uint32_t number, uint32_t action);

@@ -94,6 +94,11 @@ static void verdict_text(const struct flow_view *v, char *out, size_t n)
 		snprintf(out, n, "%s", v->again ? "look again" : "every port of the VLAN");
 		return;
 	}
+	if (v->plan.drop != DROP_NONE || v->plan.again != 0) {
+		snprintf(out, n, "%s",
+			 v->plan.again != 0 ? "each packet is decided by itself" : drop_text(v->plan.drop));
+		return;
+	}
 	for (uint8_t i = 0; i < v->plan.n_dests && len < n; i++) {
 		const struct port *p = port_at(v->plan.dests[i].port);
 

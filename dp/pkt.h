@@ -111,6 +111,18 @@ bool pkt_pull(struct pkt *p, uint16_t n);
 // outer tag, if any, is 802.1Q. Offsets follow.
 void pkt_set_tag(struct pkt *p, bool tagged, uint16_t tci);
 
+enum rewrite_what { REWRITE_DST = 1, REWRITE_SRC = 2, REWRITE_DSCP = 4 };
+
+// Fields that every packet of a flow is given, once it has passed the ops of its source.
+struct rewrite {
+	uint8_t what; // enum rewrite_what
+	uint8_t dscp;
+	uint8_t dst[6], src[6];
+};
+
+// DSCP where there is an IP header, whose checksum follows (RFC 1624).
+void pkt_rewrite(struct pkt *p, const struct rewrite *r);
+
 // Writes the whole frame as iovecs (private bytes, then the rest). Returns how many, 0 if more than max.
 uint16_t pkt_iov(const struct pkt *p, struct iovec *iov, uint16_t max);
 

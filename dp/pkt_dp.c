@@ -215,6 +215,39 @@ void pkt_set_tag(struct pkt *p, bool tagged, uint16_t tci)
 	p->tci = tci;
 }
 
+static void dscp_write_ipv4(uint8_t *l3, uint8_t dscp)
+{
+	uint16_t was, now, sum;
+
+	memcpy(&was, l3, sizeof(was));
+	l3[1] = dscp << 2 | (l3[1] & 3);
+	memcpy(&now, l3, sizeof(now));
+	memcpy(&sum, l3 + 10, sizeof(sum));
+	uint32_t s = (uint16_t)~sum + (uint16_t)~was + now;
+
+	s = (s & 0xffff) + (s >> 16);
+	sum = ~(s + (s >> 16));
+	memcpy(l3 + 10, &sum, sizeof(sum));
+}
+
+void pkt_rewrite(struct pkt *p, const struct rewrite *r)
+{
+	uint8_t *l3 = p->data + p->l3_off;
+
+	if (r->what & REWRITE_DST)
+		memcpy(p->data, r->dst, sizeof(r->dst));
+	if (r->what & REWRITE_SRC)
+		memcpy(p->data + RTE_ETHER_ADDR_LEN, r->src, sizeof(r->src));
+	if (!(r->what & REWRITE_DSCP) || p->l3_off == 0)
+		return;
+	if (p->ip_version == 4) {
+		dscp_write_ipv4(l3, r->dscp);
+	} else if (p->ip_version == 6) {
+		l3[0] = (l3[0] & 0xf0) | r->dscp >> 2;
+		l3[1] = (l3[1] & 0x3f) | r->dscp << 6;
+	}
+}
+
 uint16_t pkt_iov(const struct pkt *p, struct iovec *iov, uint16_t max)
 {
 	uint16_t n = 0;

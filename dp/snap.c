@@ -90,7 +90,7 @@ void snap_step_out(struct snap_port *sp, enum stage s, uint8_t reads, const char
 	sp->reads_out |= reads;
 }
 
-uint8_t snap_op(struct snap_port *sp, op_fn run, void *op_state)
+uint16_t snap_op(struct snap_port *sp, op_fn run, void *op_state)
 {
 	assert(sp->n_ops < MAX_OPS);
 	sp->ops[sp->n_ops] = (struct op){run, op_state};

@@ -9,8 +9,8 @@
 
 #include "drop.h"
 
-#define MAX_STEPS 12
-#define MAX_OPS   8
+#define MAX_STEPS 28
+#define MAX_OPS   16
 
 struct dest;
 struct pkt;
@@ -69,16 +69,18 @@ extern const struct snap_feature *const snap_features[]; // NULL-terminated
 // An op: what has to be done or asked for each packet, also of a compiled flow (a meter, a policer, a sampler). Its state
 // lives outside the flow, and as long as a snapshot shows it. A step puts an op of the source port into the plan
 // (k->plan.ops |= bit), or one of the destination (d->ops |= bit); it is run when the plan is carried out, not by a
-// trace, before the packet is delivered. Worker threads.
-typedef enum drop (*op_fn)(struct worker *w, struct pkt *p, void *state);
+// trace, before the packet is delivered. It gets packets of one plan, and writes reasons to drop beside them; those that
+// have one already are not its business. `dst` is the destination, NULL for an op of the source. Worker threads.
+typedef void (*op_fn)(struct worker *w, struct pkt *pkts, uint8_t *drops, uint16_t n,
+		      const struct snap_port *dst, void *state);
 
 struct op {
 	op_fn run;
 	void *state;
 };
 
-// The op's bit, for steps of this port.
-uint8_t snap_op(struct snap_port *sp, op_fn run, void *state);
+// The op's bit, for steps of this port. Ops are run in the order in which they were made.
+uint16_t snap_op(struct snap_port *sp, op_fn run, void *state);
 
 void snap_step_in(struct snap_port *sp, enum stage s, uint8_t reads, const char *name, step_in_fn fn,
 		  const void *arg);

@@ -204,7 +204,7 @@ static void trace_run(struct request *rq, struct trace_work *t, const struct por
 
 	parse_row(rq, &t->pkt, drop);
 	if (drop == DROP_NONE) {
-		walk_packet(&t->walk, &t->pkt);
+		walk_packet(&t->walk, &t->pkt, 0);
 		walk_rows(rq, t->walk.snap, &t->trace, &t->pkt);
 		drop = t->walk.plan.drop;
 	}

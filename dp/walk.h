@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <rte_branch_prediction.h>
+
 #include "pkt.h"
 #include "snap.h"
 
@@ -14,21 +16,36 @@
 
 struct dest {
 	uint16_t port;
-	bool tagged;
-	uint8_t ops; // of the destination, to be run for each packet (stage.h)
+	uint16_t ops; // of the destination, to be run for each packet (stage.h)
 	uint16_t tci;
+	bool tagged;
 };
 
 // What happens with a packet: what a compiled flow will hold.
 struct plan {
-	uint8_t drop;    // enum drop; the fields below mean nothing unless 0
+	uint8_t drop;    // enum drop; of the fields below only `why` means something unless 0
 	uint8_t n_dests; // with `flood` 0
-	bool learn;      // source is to be learned under learn_key
-	uint8_t ops;     // of the source port, to be run for each packet (stage.h)
-	bool flood;      // more than PLAN_DESTS: run the egress half per member when delivering
+	uint8_t
+	    again; // 1 + the source's step with which the walk goes on behind the ops, 0 = the plan is complete
+	bool flood : 1; // more than PLAN_DESTS: run the egress half per member when delivering
+	bool gives : 1; // the fields of `rewrite`
+	uint16_t ops;   // of the source port, to be run for each packet (stage.h)
+	uint16_t why;   // more about `drop`: drop_detail.h, 0 = there is no more
 	struct dest dests[PLAN_DESTS];
-	uint64_t learn_key;
+	struct rewrite rewrite;
 };
+
+// Whether it takes the packet to one destination, and that is all. What else there may be stands in front of `dests`.
+static inline bool plan_is_usual(const struct plan *p)
+{
+	static const struct plan usual = {.n_dests = 1};
+	uint64_t a, b;
+
+	static_assert(offsetof(struct plan, dests) == sizeof(a), "compared at once");
+	memcpy(&a, p, sizeof(a));
+	memcpy(&b, &usual, sizeof(b));
+	return a == b;
+}
 
 #define TRACE_NOTES 1024
 struct trace_note {
@@ -52,6 +69,17 @@ struct walk {
 	const struct snap_port *in;
 	struct trace *trace; // NULL on the packet path
 	struct plan plan;
+	bool learn; // the source is to be learned, under learn_key
+	uint64_t learn_key;
+	bool again;   // set by a step: what comes behind it may see other bytes
+	bool stopped; // on ingress: neither learning nor destinations have a part in the plan
+	// Set by a step: where to, instead of by the address. With no port and no `flood`: nowhere.
+	struct {
+		bool is;
+		bool flood;
+		uint8_t n;
+		uint16_t ports[PLAN_DESTS];
+	} chosen;
 	// What the decision rests on in the FDB, for a flow to check.
 	uint64_t dst_key; // of the entry that was found, 0 = none
 	struct fdb_ref dst_ref;
@@ -60,8 +88,20 @@ struct walk {
 	uint32_t news;   // of the FDB, before that
 };
 
-// Decides: fills k->plan. k->w, snap, trace are set by the caller; p is parsed.
-void walk_packet(struct walk *k, struct pkt *p);
+// Decides: fills k->plan. k->w, snap, trace are set by the caller; p is parsed. From the source's step number `from` on
+// (0 = all), besides those that classify.
+void walk_packet(struct walk *k, struct pkt *p, uint8_t from);
+// The addresses that it will have, as far as is decided.
+static inline const uint8_t *walk_dst(const struct walk *k, const struct pkt *p)
+{
+	return unlikely(k->plan.gives) && k->plan.rewrite.what & REWRITE_DST ? k->plan.rewrite.dst : p->data;
+}
+
+static inline const uint8_t *walk_src(const struct walk *k, const struct pkt *p)
+{
+	return unlikely(k->plan.gives) && k->plan.rewrite.what & REWRITE_SRC ? k->plan.rewrite.src
+									     : p->data + 6;
+}
 
 // The egress half for one candidate; DROP_NONE = `d` is how it leaves.
 enum drop walk_out(struct walk *k, const struct pkt *p, uint16_t port, struct dest *d);

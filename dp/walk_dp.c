@@ -33,16 +33,22 @@ static inline __attribute__((always_inline)) void note(struct walk *k, enum stag
 	}
 }
 
-static enum drop ingress(struct walk *k, struct pkt *p)
+static enum drop ingress(struct walk *k, struct pkt *p, uint8_t from)
 {
 	const struct snap_port *in = k->in;
 
 	for (uint8_t i = 0; i < in->n_in; i++) {
+		if (unlikely(i < from && in->in[i].stage != STAGE_CLASSIFY))
+			continue;
 		enum drop drop = in->in[i].in(k, p, in->in[i].arg);
 
 		note(k, in->in[i].stage, in->in[i].name, NO_PORT, drop, NULL, p->vid);
 		if (unlikely(drop != DROP_NONE))
 			return drop;
+		if (unlikely(k->again)) {
+			k->plan.again = i + 1;
+			return DROP_NONE;
+		}
 	}
 	return DROP_NONE;
 }
@@ -77,7 +83,7 @@ static void flood_list(struct walk *k, const struct pkt *p, const struct snap_fl
 {
 	if (list == NULL)
 		return;
-	bool unicast = !rte_is_multicast_ether_addr((const struct rte_ether_addr *)p->data);
+	bool unicast = !rte_is_multicast_ether_addr((const struct rte_ether_addr *)walk_dst(k, p));
 
 	for (uint32_t i = 0; i < list->n; i++) {
 		const struct snap_port *dst = k->snap->ports[list->ports[i]];
@@ -133,16 +139,35 @@ static const struct snap_port *lookup_key(struct walk *k, uint64_t key)
 static uint16_t lookup(struct walk *k, const struct pkt *p)
 {
 	k->news = fdb_news(k->sw->fdb);
-	const struct snap_port *dst = lookup_key(k, fdb_key(p->data, p->vid));
+	const struct snap_port *dst = lookup_key(k, fdb_key(walk_dst(k, p), p->vid));
 
 	if (likely(dst != NULL))
 		return dst->index;
 	k->missed = true;
-	dst = lookup_key(k, fdb_key(p->data, FDB_ANY_FID));
+	dst = lookup_key(k, fdb_key(walk_dst(k, p), FDB_ANY_FID));
 	if (dst != NULL && snap_port_has_vlan(dst, p->vid))
 		return dst->index;
 	k->dst_key = 0;
 	return FDB_NO_PORT;
+}
+
+// What an extension has chosen is still under the policies of the egress half.
+static enum drop forward_chosen(struct walk *k, struct pkt *p)
+{
+	struct plan *plan = &k->plan;
+	enum drop drop = DROP_NO_DESTINATION;
+
+	for (uint8_t i = 0; i < k->chosen.n; i++) {
+		if (known_port(k, k->chosen.ports[i]) == NULL)
+			continue;
+		enum drop why = walk_out(k, p, k->chosen.ports[i], &plan->dests[plan->n_dests]);
+
+		if (why == DROP_NONE)
+			plan->n_dests++;
+		else
+			drop = why;
+	}
+	return plan->n_dests > 0 ? DROP_NONE : drop;
 }
 
 // A known destination that policy forbids is dropped, never flooded.
@@ -151,7 +176,9 @@ static enum drop forward(struct walk *k, struct pkt *p)
 	struct plan *plan = &k->plan;
 	uint16_t port = FDB_NO_PORT;
 
-	if (!rte_is_multicast_ether_addr((const struct rte_ether_addr *)p->data))
+	if (unlikely(k->chosen.is && !k->chosen.flood))
+		return forward_chosen(k, p);
+	if (!k->chosen.is && !rte_is_multicast_ether_addr((const struct rte_ether_addr *)walk_dst(k, p)))
 		port = lookup(k, p);
 	if (port != FDB_NO_PORT) {
 		note(k, STAGE_FORWARD, "fdb", port, DROP_NONE, NULL, p->vid);
@@ -163,22 +190,21 @@ static enum drop forward(struct walk *k, struct pkt *p)
 	return plan->n_dests > 0 ? DROP_NONE : DROP_NO_DESTINATION;
 }
 
-void walk_packet(struct walk *k, struct pkt *p)
+void walk_packet(struct walk *k, struct pkt *p, uint8_t from)
 {
 	struct plan *plan = &k->plan;
 
-	plan->n_dests = 0;
-	plan->ops = 0;
-	plan->flood = false;
-	plan->learn = false;
+	memset(plan, 0, offsetof(struct plan, dests));
 	k->dst_key = 0;
-	k->missed = k->per_packet = false;
-	plan->drop = ingress(k, p);
-	if (unlikely(plan->drop != DROP_NONE))
+	k->chosen.is = k->learn = false;
+	k->missed = k->per_packet = k->again = false;
+	plan->drop = ingress(k, p, from);
+	k->stopped = plan->drop != DROP_NONE || plan->again != 0;
+	if (unlikely(k->stopped))
 		return;
 	// A port with an address of its own has a static entry; there is nothing to learn.
-	plan->learn = !(k->in->flags & SNAP_OWN_MAC);
-	plan->learn_key = fdb_key(p->data + RTE_ETHER_ADDR_LEN, p->vid);
-	note(k, STAGE_LEARN, plan->learn ? "learn" : "own address", NO_PORT, DROP_NONE, NULL, p->vid);
+	k->learn = !(k->in->flags & SNAP_OWN_MAC);
+	k->learn_key = fdb_key(walk_src(k, p), p->vid);
+	note(k, STAGE_LEARN, k->learn ? "learn" : "own address", NO_PORT, DROP_NONE, NULL, p->vid);
 	plan->drop = forward(k, p);
 }

@@ -7,9 +7,11 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "drop_detail.h"
 #include "port.h"
 #include "walk.h"
 
+struct flow_table;
 struct request;
 
 #define WORKER_BATCHES 64   // destinations of one burst before a flush
@@ -64,7 +66,8 @@ struct worker {
 	struct pkt held[PKT_BURST];             // of a mailbox
 	struct pkt cut[PKT_BURST];              // segments (txq)
 	uint16_t n_lent;
-	struct iovec lent[WORKER_LENT]; // the driver's, from rx to rx_done
+	struct iovec lent[WORKER_LENT];     // the driver's, from rx to rx_done
+	uint64_t details[MAX_DROP_DETAILS]; // dropped packets, by drop_detail.h; control: r
 	// control
 	pthread_t thread;
 	pid_t tid;    // writer: its thread, before it runs
@@ -82,11 +85,10 @@ uint32_t worker_round(struct worker *w);
 
 // A burst from one queue: parse, find flows or walk, deliver, free.
 void worker_burst(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n);
-// For flow tables, within a burst. worker_walk() decides by the walk (w->walk.plan), learns and carries it out;
-// worker_run() carries out a plan for a packet whose source is known.
-void worker_walk(struct worker *w, struct pkt *p);
-void worker_run(struct worker *w, struct pkt *p, const struct plan *plan);
-void worker_run_all(struct worker *w, struct pkt *pkts, uint16_t n, const struct plan *plan); // in order
+// For flow tables, within a burst. worker_walk() decides by the walk, keeps that as a flow in `keep` unless it is NULL,
+// learns and carries it out; worker_run() carries out a plan for packets whose source is known, in order.
+void worker_walk(struct worker *w, struct pkt *p, struct flow_table *keep);
+void worker_run(struct worker *w, struct pkt *pkts, uint16_t n, const struct plan *plan);
 
 static inline struct port_counters *worker_counters(const struct worker *w, const struct snap_port *sp)
 {

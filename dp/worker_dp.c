@@ -111,25 +111,55 @@ static void deliver(struct worker *w, struct pkt *p, const struct dest *d)
 	b->d[b->n++] = *d;
 }
 
-// The first reason that an op names.
-static __attribute__((noinline)) enum drop ops_run(struct worker *w, const struct snap_port *of, uint8_t ops,
-						   struct pkt *p)
+// Chains that begin with a short buffer are made to hold the headers in one piece.
+static __attribute__((noinline)) void pull(struct pkt *p)
 {
-	for (uint8_t left = ops; left != 0; left &= left - 1) {
-		const struct op *op = &of->ops[__builtin_ctz(left)];
-		enum drop drop = op->run(w, p, op->state);
+	pkt_pull(p, RTE_MIN(p->len, (uint32_t)PKT_HEAD));
+}
 
-		if (drop != DROP_NONE)
-			return drop;
+static inline enum drop pull_and_parse(struct pkt *p)
+{
+	if (unlikely(p->head_len < PKT_HEAD && p->head_len < p->len))
+		pull(p);
+	enum drop drop = parse(p);
+
+	if (unlikely(p->vnet.flags | p->vnet.gso_type) && drop == DROP_NONE)
+		drop = offload_check(p);
+	return drop;
+}
+
+static void ops_run(struct worker *w, const struct snap_port *of, uint16_t ops, struct pkt *pkts,
+		    uint8_t *drops, uint16_t n, const struct snap_port *dst)
+{
+	memset(drops, DROP_NONE, n);
+	for (uint16_t left = ops; left != 0; left &= left - 1) {
+		const struct op *op = &of->ops[__builtin_ctz(left)];
+
+		op->run(w, pkts, drops, n, dst, op->state);
 	}
-	return DROP_NONE;
+}
+
+// Counts the dropped ones from `at` on, up to the next that goes on. Returns where that is, and in *end where
+// those with it end.
+static uint16_t passed_next(struct port_counters *count, const uint8_t *drops, uint16_t at, uint16_t n,
+			    uint16_t *end)
+{
+	for (; at < n && unlikely(drops[at] != DROP_NONE); at++)
+		count->dropped[drops[at]]++;
+	*end = at;
+	while (*end < n && likely(drops[*end] == DROP_NONE))
+		++*end;
+	return at;
 }
 
 // A copy that an op of its destination takes away was made all the same.
 static void deliver_or_drop(struct worker *w, struct port_counters *n, struct pkt *p, const struct dest *d)
 {
-	enum drop drop = likely(d->ops == 0) ? DROP_NONE : ops_run(w, w->snap->ports[d->port], d->ops, p);
+	const struct snap_port *dst = w->snap->ports[d->port];
+	uint8_t drop = DROP_NONE;
 
+	if (unlikely(d->ops != 0))
+		ops_run(w, dst, d->ops, p, &drop, 1, dst);
 	if (likely(drop == DROP_NONE))
 		deliver(w, p, d);
 	else
@@ -179,18 +209,13 @@ static void run_dests(struct worker *w, struct port_counters *n, struct pkt *p, 
 		n->dropped[plan->n_dests == 1 ? DROP_PORT_DOWN : DROP_NO_DESTINATION]++;
 }
 
-void worker_run(struct worker *w, struct pkt *p, const struct plan *plan)
+static void run_each(struct worker *w, struct pkt *p, const struct plan *plan)
 {
 	struct port_counters *n = worker_counters(w, w->walk.in);
-	enum drop drop = plan->drop;
 
-	if (unlikely(plan->ops != 0) && drop == DROP_NONE)
-		drop = ops_run(w, w->walk.in, plan->ops, p);
 	// Several receivers get the same bytes, whatever the sender writes meanwhile.
-	if (unlikely(plan->flood || plan->n_dests > 1) && drop == DROP_NONE && !pkt_own(w, p))
-		drop = DROP_NO_MEMORY;
-	if (unlikely(drop != DROP_NONE)) {
-		n->dropped[drop]++;
+	if (unlikely(plan->flood || plan->n_dests > 1) && !pkt_own(w, p)) {
+		n->dropped[DROP_NO_MEMORY]++;
 		return;
 	}
 	// Held while destinations are still being added, so that a flush in between takes nothing away.
@@ -202,13 +227,9 @@ void worker_run(struct worker *w, struct pkt *p, const struct plan *plan)
 	p->n_users--;
 }
 
-// The same as worker_run() for each, when there is one destination with one queue: what is the same is looked up once.
+// The same as run_each() for each, when there is one destination with one queue: what is the same is looked up once.
 static void run_one(struct worker *w, struct pkt *pkts, uint16_t n, const struct dest *d)
 {
-	if (unlikely(!walk_is_up(w->snap->ports[d->port]))) {
-		worker_drop(w, w->walk.in, DROP_PORT_DOWN, n);
-		return;
-	}
 	struct tx_batch *b = batch_for(w, d, 0);
 	struct dest to = *d;
 	uint16_t at = b->n, flags = b->flags;
@@ -224,43 +245,158 @@ static void run_one(struct worker *w, struct pkt *pkts, uint16_t n, const struct
 	b->flags = flags;
 }
 
-void worker_run_all(struct worker *w, struct pkt *pkts, uint16_t n, const struct plan *plan)
+// Those that the destination's ops let pass.
+static __attribute__((noinline)) void run_one_asked(struct worker *w, struct pkt *pkts, uint16_t n,
+						    const struct dest *d)
 {
-	if (likely(plan->drop == DROP_NONE && !plan->flood && plan->n_dests == 1 &&
-		   (plan->ops | plan->dests[0].ops) == 0 &&
-		   w->snap->ports[plan->dests[0].port]->n_txqs == 1)) {
-		run_one(w, pkts, n, &plan->dests[0]);
-		return;
-	}
-	for (uint16_t i = 0; i < n; i++)
-		worker_run(w, &pkts[i], plan);
+	const struct snap_port *dst = w->snap->ports[d->port];
+	uint8_t drops[PKT_BURST];
+
+	ops_run(w, dst, d->ops, pkts, drops, n, dst);
+	for (uint16_t at = 0, end; at < n; at = end)
+		if ((at = passed_next(worker_counters(w, w->walk.in), drops, at, n, &end)) < n)
+			run_one(w, &pkts[at], end - at, d);
 }
 
-void worker_walk(struct worker *w, struct pkt *p)
+static __attribute__((noinline)) void run_passed(struct worker *w, struct pkt *pkts, uint16_t n,
+						 const struct plan *plan)
+{
+	const struct dest *d = &plan->dests[0];
+
+	if (plan->flood || plan->n_dests != 1 || w->snap->ports[d->port]->n_txqs != 1) {
+		for (uint16_t i = 0; i < n; i++)
+			run_each(w, &pkts[i], plan);
+	} else if (!walk_is_up(w->snap->ports[d->port])) {
+		worker_drop(w, w->walk.in, DROP_PORT_DOWN, n);
+	} else if (d->ops != 0) {
+		run_one_asked(w, pkts, n, d);
+	} else {
+		run_one(w, pkts, n, d);
+	}
+}
+
+static enum drop parse_anew(struct pkt *p)
+{
+	const struct virtio_net_hdr_v1 vnet = p->vnet;
+	const uint32_t vsid = p->vsid;
+	const uint16_t vid = p->vid, n_tail = p->n_tail;
+
+	pkt_clear(p);
+	p->vnet = vnet;
+	p->vsid = vsid;
+	p->vid = vid;
+	p->n_tail = n_tail;
+	return pull_and_parse(p);
+}
+
+static void walk_run(struct worker *w, struct pkt *p, struct flow_table *keep);
+
+// An op may have changed the bytes: what they are now is decided by the steps behind it, for this packet alone.
+static void walk_on(struct worker *w, struct pkt *p, uint8_t from)
+{
+	struct walk *k = &w->walk;
+	enum drop drop = parse_anew(p);
+
+	if (drop != DROP_NONE) {
+		worker_drop(w, k->in, drop, 1);
+		return;
+	}
+	walk_packet(k, p, from);
+	walk_run(w, p, NULL);
+}
+
+// What passed the ops of its source.
+static __attribute__((noinline)) void run_asked(struct worker *w, struct pkt *pkts, uint16_t n,
+						const struct plan *plan)
+{
+	const uint8_t again = plan->again;
+
+	if (plan->gives)
+		for (uint16_t i = 0; i < n; i++)
+			pkt_rewrite(&pkts[i], &plan->rewrite);
+	if (again == 0)
+		run_passed(w, pkts, n, plan);
+	for (uint16_t i = 0; again != 0 && i < n; i++)
+		walk_on(w, &pkts[i], again);
+}
+
+static __attribute__((noinline)) void run_dropped(struct worker *w, uint16_t n, const struct plan *plan)
+{
+	worker_drop(w, w->walk.in, plan->drop, n);
+	w->details[plan->why] += n;
+}
+
+static __attribute__((noinline)) void run_ops(struct worker *w, struct pkt *pkts, uint16_t n,
+					      const struct plan *plan)
+{
+	uint8_t drops[PKT_BURST];
+
+	ops_run(w, w->walk.in, plan->ops, pkts, drops, n, NULL);
+	for (uint16_t at = 0, end; at < n; at = end)
+		if ((at = passed_next(worker_counters(w, w->walk.in), drops, at, n, &end)) < n)
+			run_asked(w, &pkts[at], end - at, plan);
+}
+
+void worker_run(struct worker *w, struct pkt *pkts, uint16_t n, const struct plan *plan)
+{
+	const struct dest *d = &plan->dests[0];
+
+	if (likely(plan_is_usual(plan) && d->ops == 0 && w->snap->ports[d->port]->n_txqs == 1 &&
+		   walk_is_up(w->snap->ports[d->port])))
+		run_one(w, pkts, n, d);
+	else if (unlikely(plan->drop != DROP_NONE))
+		run_dropped(w, n, plan);
+	else if (unlikely(plan->ops != 0))
+		run_ops(w, pkts, n, plan);
+	else
+		run_asked(w, pkts, n, plan);
+}
+
+static void learn(struct worker *w, const struct pkt *p)
+{
+	if (w->walk.learn)
+		fdb_learn(w->walk.sw->fdb, w->walk.learn_key, p->src, w->now_s);
+}
+
+// A plan with ops, that was just made. They come first: what they drop is neither learned nor kept. But a packet that
+// they may change is kept as it came.
+static __attribute__((noinline)) void walk_run_ops(struct worker *w, struct pkt *p, struct flow_table *keep)
+{
+	struct plan plan = w->walk.plan; // behind it the walk may go on
+	uint8_t drop;
+
+	if (plan.again != 0 && keep != NULL)
+		flow_compile(w, keep, p);
+	ops_run(w, w->walk.in, plan.ops, p, &drop, 1, NULL);
+	if (drop != DROP_NONE) {
+		worker_drop(w, w->walk.in, drop, 1);
+		return;
+	}
+	learn(w, p);
+	if (plan.again == 0 && keep != NULL)
+		flow_compile(w, keep, p);
+	run_asked(w, p, 1, &plan);
+}
+
+// The plan of one packet that was just made.
+static void walk_run(struct worker *w, struct pkt *p, struct flow_table *keep)
 {
 	struct walk *k = &w->walk;
 
-	walk_packet(k, p);
-	if (k->plan.learn)
-		fdb_learn(k->sw->fdb, k->plan.learn_key, p->src, w->now_s);
-	worker_run(w, p, &k->plan);
+	if (unlikely(k->plan.ops != 0) && k->plan.drop == DROP_NONE) {
+		walk_run_ops(w, p, keep);
+		return;
+	}
+	learn(w, p);
+	if (keep != NULL)
+		flow_compile(w, keep, p);
+	worker_run(w, p, 1, &k->plan);
 }
 
-// Chains that begin with a short buffer are made to hold the headers in one piece.
-static __attribute__((noinline)) void pull(struct pkt *p)
+void worker_walk(struct worker *w, struct pkt *p, struct flow_table *keep)
 {
-	pkt_pull(p, RTE_MIN(p->len, (uint32_t)PKT_HEAD));
-}
-
-static inline enum drop pull_and_parse(struct pkt *p)
-{
-	if (unlikely(p->head_len < PKT_HEAD && p->head_len < p->len))
-		pull(p);
-	enum drop drop = parse(p);
-
-	if (unlikely(p->vnet.flags | p->vnet.gso_type) && drop == DROP_NONE)
-		drop = offload_check(p);
-	return drop;
+	walk_packet(&w->walk, p, 0);
+	walk_run(w, p, keep);
 }
 
 void worker_burst(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n)

@@ -18,18 +18,21 @@ static struct counter {
 	uint32_t n, every;
 } from_a = {.every = 3}, to_b = {.every = 2};
 
-static enum drop take_each(struct worker *w, struct pkt *p, void *state)
+static void take_each(struct worker *w, struct pkt *pkts, uint8_t *drops, uint16_t n,
+		      const struct snap_port *dst, void *state)
 {
 	struct counter *c = state;
 
-	(void)w, (void)p;
-	return ++c->n % c->every == 0 ? DROP_MAC_SPOOFING : DROP_NONE;
+	(void)w, (void)pkts, (void)dst;
+	for (uint16_t i = 0; i < n; i++)
+		if (drops[i] == DROP_NONE && ++c->n % c->every == 0)
+			drops[i] = DROP_MAC_SPOOFING;
 }
 
 static enum drop ask_in(struct walk *k, struct pkt *p, const void *arg)
 {
 	(void)p;
-	k->plan.ops |= *(const uint8_t *)arg;
+	k->plan.ops |= *(const uint16_t *)arg;
 	return DROP_NONE;
 }
 
@@ -37,13 +40,13 @@ static enum drop ask_out(struct walk *k, const struct pkt *p, const struct snap_
 			 const void *arg)
 {
 	(void)k, (void)p, (void)dst;
-	d->ops |= *(const uint8_t *)arg;
+	d->ops |= *(const uint16_t *)arg;
 	return DROP_NONE;
 }
 
 static int build(const struct port *p, struct snap_port *sp, struct err *e)
 {
-	static uint8_t bit_a, bit_b;
+	static uint16_t bit_a, bit_b;
 
 	(void)e;
 	if (strcmp(p->conf.name, "a") == 0) {

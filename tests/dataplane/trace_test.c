@@ -35,7 +35,7 @@ static enum drop traced(const char *from, const struct frame *f)
 	enum drop drop = parse(&p);
 
 	if (drop == DROP_NONE) {
-		walk_packet(&walk, &p);
+		walk_packet(&walk, &p, 0);
 		drop = walk.plan.drop;
 	}
 	return drop;
