@@ -18,7 +18,7 @@ WARN    := -Wall -Wextra -Wno-missing-field-initializers -Werror -Wshadow -Wmiss
 SANFLAG := $(if $(SAN),-fsanitize=address -fsanitize=undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
 HARDEN  := $(if $(SAN)$(FUZZ),,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fPIE -fvisibility=hidden
 EVFLAGS  = -std=gnu17 $(PKG_CFLAGS) $(CFLAGS) $(WARN) $(HARDEN) $(SANFLAG) $(FUZZ) -D_GNU_SOURCE \
-	-DALLOW_EXPERIMENTAL_API -DEVS_VERSION='"$(VERSION)"' -I. -march=x86-64-v3 -mcx16 -mprfchw \
+	-DALLOW_EXPERIMENTAL_API -DEVS_VERSION='"$(VERSION)"' -I. -Iext/include -march=x86-64-v3 -mcx16 -mprfchw \
 	-fno-strict-aliasing -MMD -MP
 EVLINK   = -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(SANFLAG) $(LDFLAGS)
 LIBS     = $(PKG_LIBS) -lm -lpthread

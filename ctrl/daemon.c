@@ -31,6 +31,7 @@
 #include "dp/pool.h"
 #include "dp/snap.h"
 #include "dp/worker.h"
+#include "ext/ext_feature.h"
 
 #define ENOUGH_NOFILE    12000 // a thousand guests
 #define STOP_POLL_US     5000
@@ -151,6 +152,7 @@ static int base_start(struct err *e)
 	if (!watch_start("stop signal", self.signal_fd, stop_begin, NULL))
 		return err_set(e, -ENOMEM, "control thread: out of memory");
 	flow_budget_set(self.options->max_flows);
+	ext_trust_set(self.options->trusted_dir, self.options->allow_unsigned);
 	if (pool_init(self.options->memory_mb, e) || snap_init(e))
 		return e->code;
 	return workers_start(self.setup.cores, (uint16_t)self.setup.n_cores, e);

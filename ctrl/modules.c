@@ -5,9 +5,9 @@
 
 #include <stddef.h>
 
-extern const struct module config_module, doctor_module, dp_module, drop_module, event_module, fdb_module,
-    flow_module, hv_module, hypervisor_module, methods_module, port_module, queue_module, saved_module,
-    switch_module, system_module, trace_module, vlan_module, worker_module;
+extern const struct module config_module, doctor_module, dp_module, drop_module, event_module, ext_module,
+    fdb_module, flow_module, hv_module, hypervisor_module, methods_module, port_module, queue_module,
+    saved_module, switch_module, system_module, trace_module, vlan_module, worker_module;
 
 // clang-format off
 const struct module *const modules[] = {
@@ -18,6 +18,7 @@ const struct module *const modules[] = {
 	&hypervisor_module,
 	&queue_module,
 	&vlan_module,
+	&ext_module,
 	&fdb_module,
 	&drop_module,
 	&flow_module,

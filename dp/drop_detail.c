@@ -49,7 +49,7 @@ const char *drop_detail_owner(uint16_t number)
 
 const char *drop_detail_text(uint16_t number)
 {
-	return details[number].text;
+	return details[number].text != NULL ? details[number].text : "by an extension";
 }
 
 uint64_t drop_detail_count(uint16_t number)

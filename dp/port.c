@@ -19,6 +19,7 @@
 #include "port_kind.h"
 #include "port_life.h"
 #include "port_steps.h"
+#include "port_watch.h"
 #include "snap.h"
 #include "switch.h"
 
@@ -313,6 +314,8 @@ static int port_add_open(struct change *ch, const char *name, const json_t *now,
 		return e->code;
 	port_table_add(p);
 	change_undo(ch, added_undo, p);
+	if (port_watch_adding(ch, p, e) < 0)
+		return e->code;
 	change_job(ch, change_is_restore(ch) ? port_life_try : port_life_open, p);
 	change_publish(ch, port_life_published, p);
 	return 0;
@@ -336,6 +339,7 @@ static void del_close(void *port)
 {
 	struct port *p = port;
 
+	port_watch_removed(p, p->switch_index);
 	fdb_flush(switch_at(p->switch_index)->fdb, p->index, -1, true);
 	bypass_end(p);
 	port_life_end(p);
@@ -406,6 +410,10 @@ static void reopen_close(void *arg)
 
 	if (vs != NULL)
 		fdb_flush(vs->fdb, was->p->index, -1, false);
+	if (was->switch_index != was->p->switch_index)
+		port_watch_removed(was->p, was->switch_index);
+	else
+		port_watch_updated(was->p);
 	port_hold_sync(was->p);
 	port_life_reopen(was->p);
 	free(was);
@@ -415,6 +423,7 @@ static void edit_close(void *arg)
 {
 	struct port_edit *was = arg;
 
+	port_watch_updated(was->p);
 	port_hold_sync(was->p);
 	port_life_resume(was->p);
 	free(was);
@@ -437,6 +446,8 @@ static int port_set_open(struct change *ch, const char *name, const json_t *now,
 	p->driver = port_driver_for(&c);
 	p->switch_index = switch_find(c.switch_name)->index;
 	p->dirty = true;
+	if (p->switch_index != was->switch_index && port_watch_adding(ch, p, e) < 0)
+		return e->code;
 	if (needs_reopen(p, &was->conf, &c) || p->driver != was->driver) {
 		p->open = false;
 		change_publish(ch, reopen_published, was);

@@ -161,6 +161,7 @@ struct port {
 	void *drv; // driver's port
 	uint16_t index;
 	uint16_t switch_index;
+	uint32_t id; // never 0, and of no other port while the process lives: serial number, index
 	enum port_state state;
 	char why[256];
 	uint64_t state_since_ns;
@@ -172,7 +173,8 @@ struct port {
 	struct port_counters *counters[MAX_WORKERS + 1]; // by worker index; the last is the control thread's
 	struct port_counters *restored; // what is in that one of another host's; NULL = nothing; save.c
 	struct snap_port *part;         // what the current snapshot shows; snap.c
-	bool dirty;                     // and is to be rebuilt
+	bool dirty;                     // and is to be rebuilt with the next
+	bool built;                     // was dirty when the one was built that is not published yet; snap.c
 	uint64_t own_key;               // static FDB entry of its own address, 0 = none; snap.c
 	struct bypass *bypass;          // NULL = none
 	struct port_life *life;         // opening, closing, retries; port_life.c
@@ -188,6 +190,10 @@ const struct port_driver *port_driver_for(const struct port_conf *c); // NULL
 
 struct port *port_find(const char *name); // NULL
 struct port *port_at(uint16_t index);     // NULL
+static inline uint16_t port_id_index(uint32_t id)
+{
+	return id % MAX_PORTS;
+}
 // A driver reports. Emits events on a change. `why` may be NULL when up.
 void port_state_set(struct port *p, enum port_state state, const char *why, ...)
     __attribute__((format(printf, 3, 4)));

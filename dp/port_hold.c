@@ -10,6 +10,7 @@
 #include "ctrl/api/event.h"
 #include "ctrl/api/log.h"
 #include "ctrl/api/timer.h"
+#include "port_watch.h"
 
 enum port_state port_hold_state(const struct port *p, char *why, size_t size)
 {
@@ -53,6 +54,7 @@ void port_hold_sync(struct port *p)
 	if (is_up == p->told_up)
 		return;
 	p->told_up = is_up;
+	port_watch_up(p, is_up);
 	event_emit(is_up ? "port-up" : "port-down", p->conf.name, "%s",
 		   is_up     ? "frames can pass"
 		   : is_here ? "it waits for its state"

@@ -44,6 +44,7 @@ struct port_life {
 static struct port *ports[MAX_PORTS];
 static struct port *by_name[N_NAME_BUCKETS];
 static uint16_t next_index;
+static uint32_t next_serial = 1;
 
 static void life_step(struct port *p);
 
@@ -71,6 +72,8 @@ static int index_take(struct port *p)
 			continue;
 		ports[at] = p;
 		p->index = at;
+		p->id = next_serial * MAX_PORTS + at;
+		next_serial = next_serial % (UINT32_MAX / MAX_PORTS) + 1;
 		next_index = at + 1;
 		return 0;
 	}

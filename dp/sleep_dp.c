@@ -8,6 +8,7 @@
 #include <rte_branch_prediction.h>
 #include <rte_rcu_qsbr.h>
 
+#include "inject.h"
 #include "worker.h"
 
 // While others are busy: a system call in so many microseconds finds the queues that were notified.
@@ -162,7 +163,7 @@ void sleep_rest(struct worker *w, uint64_t ns)
 	// Pairs with worker_wake(): either it sees us resting, or we see what it wakes us for.
 	atomic_store(&w->resting, true);
 	atomic_thread_fence(memory_order_seq_cst);
-	if (!atomic_load(&w->stop) && snap_now() == w->snap) {
+	if (!atomic_load(&w->stop) && snap_now() == w->snap && !inject_waits(w)) {
 		rte_rcu_qsbr_thread_offline(snap_rcu(), w->index);
 		edges_fetch(w, &wait);
 		rte_rcu_qsbr_thread_online(snap_rcu(), w->index);

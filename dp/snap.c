@@ -76,18 +76,33 @@ static struct step *step_insert(struct step *steps, uint8_t *n, enum stage s)
 	return &steps[at];
 }
 
-void snap_step_in(struct snap_port *sp, enum stage s, uint8_t reads, const char *name, step_in_fn fn,
-		  const void *arg)
+struct step *snap_step_in(struct snap_port *sp, enum stage s, uint8_t reads, const char *name, step_in_fn fn,
+			  const void *arg)
 {
-	*step_insert(sp->in, &sp->n_in, s) = (struct step){.in = fn, .arg = arg, .name = name, .stage = s};
+	struct step *step = step_insert(sp->in, &sp->n_in, s);
+
+	*step = (struct step){.in = fn, .arg = arg, .name = name, .stage = s};
 	sp->reads_in |= reads;
+	return step;
 }
 
-void snap_step_out(struct snap_port *sp, enum stage s, uint8_t reads, const char *name, step_out_fn fn,
-		   const void *arg)
+struct step *snap_step_out(struct snap_port *sp, enum stage s, uint8_t reads, const char *name,
+			   step_out_fn fn, const void *arg)
 {
-	*step_insert(sp->out, &sp->n_out, s) = (struct step){.out = fn, .arg = arg, .name = name, .stage = s};
+	struct step *step = step_insert(sp->out, &sp->n_out, s);
+
+	*step = (struct step){.out = fn, .arg = arg, .name = name, .stage = s};
 	sp->reads_out |= reads;
+	return step;
+}
+
+#define STEPS_KEPT 8
+#define OPS_KEPT   4
+
+bool snap_has_room(const struct snap_port *sp, unsigned n_steps, unsigned n_ops)
+{
+	return sp->n_in + n_steps <= MAX_STEPS - STEPS_KEPT &&
+	       sp->n_out + n_steps <= MAX_STEPS - STEPS_KEPT && sp->n_ops + n_ops <= MAX_OPS - OPS_KEPT;
 }
 
 uint16_t snap_op(struct snap_port *sp, op_fn run, void *op_state)
@@ -117,6 +132,7 @@ static const struct snap_port *port_build(struct port *p, uint32_t epoch, struct
 		return NULL;
 	}
 	sp->index = p->index;
+	sp->id = p->id;
 	sp->sw = p->switch_index;
 	sp->n_txqs = p->conf.n_queues;
 	sp->version = epoch;
@@ -144,11 +160,11 @@ static int ports_build(struct snap *s, struct err *e)
 
 		if (!is_shown(p))
 			continue;
-		bool is_same = !p->dirty && p->part != NULL && p->part->driver == shown_driver(p);
+		bool is_same = !p->built && p->part != NULL && p->part->driver == shown_driver(p);
 
 		ports[i] = is_same ? p->part : port_build(p, s->epoch, e);
 		if (ports[i] == NULL)
-			return -ENOMEM;
+			return e->code;
 		s->n_ports = i + 1;
 	}
 	return 0;
@@ -236,7 +252,7 @@ static int switches_build(struct snap *s, struct err *e)
 	for (uint16_t i = 0; i < MAX_PORTS; i++) {
 		struct port *p = port_at(i);
 
-		if (p == NULL || (!p->dirty && !p->leaving))
+		if (p == NULL || (!p->built && !p->leaving))
 			continue;
 		dirty[p->switch_index] = true;
 		if (p->part != NULL) // it may be shown on another one, whose lists name it
@@ -284,6 +300,31 @@ static int rxqs_build(struct snap *s, struct err *e)
 	return 0;
 }
 
+// What becomes dirty while a snapshot waits for the disk is for the next one.
+static void dirty_take(void)
+{
+	for (uint16_t i = 0; i < MAX_PORTS; i++) {
+		struct port *p = port_at(i);
+
+		if (p != NULL) {
+			p->built = p->dirty;
+			p->dirty = false;
+		}
+	}
+}
+
+static void dirty_give_back(void)
+{
+	for (uint16_t i = 0; i < MAX_PORTS; i++) {
+		struct port *p = port_at(i);
+
+		if (p != NULL) {
+			p->dirty |= p->built;
+			p->built = false;
+		}
+	}
+}
+
 int snap_build(struct err *e)
 {
 	struct snap *now = atomic_load(&state.now);
@@ -292,9 +333,10 @@ int snap_build(struct err *e)
 	if (s == NULL)
 		return err_set(e, -ENOMEM, "snapshot: out of memory");
 	s->epoch = now != NULL ? now->epoch + 1 : 1;
+	dirty_take();
 	if (ports_build(s, e) < 0 || switches_build(s, e) < 0 || rxqs_build(s, e) < 0) {
-		list_free(&state.made);
-		return -ENOMEM;
+		snap_discard();
+		return e->code;
 	}
 	state.next = s;
 	return 0;
@@ -304,6 +346,7 @@ void snap_discard(void)
 {
 	state.next = NULL;
 	list_free(&state.made);
+	dirty_give_back();
 }
 
 // A port with an address of its own has a static entry, in its VLAN or, for a trunk, in any.
@@ -346,7 +389,7 @@ static void own_macs_sync(void)
 		for (uint16_t i = 0; i < MAX_PORTS; i++) {
 			struct port *p = port_at(i);
 
-			if (p != NULL && (p->dirty || p->leaving))
+			if (p != NULL && (p->built || p->leaving))
 				(add ? own_mac_add : own_mac_del)(p);
 		}
 	}
@@ -365,7 +408,7 @@ static void ports_published(const struct snap *s)
 			p->part = (struct snap_port *)s->ports[i];
 			bypass_follow(p);
 		}
-		p->dirty = false;
+		p->built = false;
 	}
 	for (uint16_t i = 0; i < MAX_SWITCHES; i++) {
 		struct vswitch *vs = switch_at(i);

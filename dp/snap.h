@@ -20,6 +20,7 @@ enum snap_port_flags {
 
 struct snap_port { // const for workers
 	uint16_t index;
+	uint32_t id;
 	uint16_t sw;    // index of the switch
 	uint16_t flags; // enum snap_port_flags
 	uint16_t n_txqs;

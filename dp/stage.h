@@ -2,9 +2,10 @@
 //
 // A step is a function that looks at a packet (ingress) or at a packet and one destination (egress) and
 // says go on or names a drop reason. Each port's snapshot holds only the steps that it needs, in stage order, so
-// that an empty stage costs nothing. A feature lists itself in dp/features.c with a build function.
+// that an empty stage costs nothing. A feature lists itself in ctrl/features.c with a build function.
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "drop.h"
@@ -55,6 +56,7 @@ struct step {
 	const void *arg;
 	const char *name; // for traces
 	enum stage stage;
+	uint16_t op; // that the step may ask for: k->op while it is called
 };
 
 // A feature's part in building a port's snapshot. Control thread.
@@ -79,10 +81,13 @@ struct op {
 	void *state;
 };
 
+// Whether there is room for so many more steps on each side, and for as many ops. The rest is the switch's own.
+bool snap_has_room(const struct snap_port *sp, unsigned n_steps, unsigned n_ops);
+
 // The op's bit, for steps of this port. Ops are run in the order in which they were made.
 uint16_t snap_op(struct snap_port *sp, op_fn run, void *state);
 
-void snap_step_in(struct snap_port *sp, enum stage s, uint8_t reads, const char *name, step_in_fn fn,
-		  const void *arg);
-void snap_step_out(struct snap_port *sp, enum stage s, uint8_t reads, const char *name, step_out_fn fn,
-		   const void *arg);
+struct step *snap_step_in(struct snap_port *sp, enum stage s, uint8_t reads, const char *name, step_in_fn fn,
+			  const void *arg);
+struct step *snap_step_out(struct snap_port *sp, enum stage s, uint8_t reads, const char *name,
+			   step_out_fn fn, const void *arg);

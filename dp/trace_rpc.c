@@ -8,6 +8,7 @@
 
 #include "ctrl/api/module.h"
 #include "ctrl/api/value.h"
+#include "drop_detail.h"
 #include "frame.h"
 #include "parse.h"
 #include "port.h"
@@ -127,7 +128,9 @@ static void note_text(const struct trace_note *t, const struct pkt *p, char *tex
 
 	text[0] = '\0';
 	vlan_text(vlan, sizeof(vlan), t->vid);
-	if (t->drop != DROP_NONE)
+	if (t->drop == DROP_EXTENSION)
+		snprintf(text, n, "%s", drop_detail_text(t->why));
+	else if (t->drop != DROP_NONE)
 		snprintf(text, n, "%s", drop_text(t->drop));
 	else if (t->stage == STAGE_CLASSIFY && strcmp(t->step, "vlan") == 0)
 		snprintf(text, n, "%s", vlan);

@@ -53,6 +53,7 @@ struct trace_note {
 	const char *step; // static text
 	uint16_t port;    // destination looked at, NO_PORT on ingress
 	enum drop drop;
+	uint16_t why; // drop_detail.h
 	struct dest dest;
 	uint16_t vid;
 };
@@ -71,6 +72,7 @@ struct walk {
 	struct plan plan;
 	bool learn; // the source is to be learned, under learn_key
 	uint64_t learn_key;
+	uint16_t op;  // the step's
 	bool again;   // set by a step: what comes behind it may see other bytes
 	bool stopped; // on ingress: neither learning nor destinations have a part in the plan
 	// Set by a step: where to, instead of by the address. With no port and no `flood`: nowhere.

@@ -25,7 +25,8 @@ static inline __attribute__((always_inline)) void note(struct walk *k, enum stag
 						       uint16_t vid)
 {
 	if (unlikely(k->trace != NULL)) {
-		struct trace_note n = {.stage = stage, .step = step, .port = port, .drop = drop, .vid = vid};
+		struct trace_note n = {
+		    .stage = stage, .step = step, .port = port, .drop = drop, .why = k->plan.why, .vid = vid};
 
 		if (d != NULL)
 			n.dest = *d;
@@ -40,6 +41,7 @@ static enum drop ingress(struct walk *k, struct pkt *p, uint8_t from)
 	for (uint8_t i = 0; i < in->n_in; i++) {
 		if (unlikely(i < from && in->in[i].stage != STAGE_CLASSIFY))
 			continue;
+		k->op = in->in[i].op;
 		enum drop drop = in->in[i].in(k, p, in->in[i].arg);
 
 		note(k, in->in[i].stage, in->in[i].name, NO_PORT, drop, NULL, p->vid);
@@ -68,6 +70,7 @@ enum drop walk_out(struct walk *k, const struct pkt *p, uint16_t port, struct de
 		return drop;
 	}
 	for (uint8_t i = 0; i < dst->n_out; i++) {
+		k->op = dst->out[i].op;
 		drop = dst->out[i].out(k, p, dst, d, dst->out[i].arg);
 		note(k, dst->out[i].stage, dst->out[i].name, port, drop, d, p->vid);
 		if (unlikely(drop != DROP_NONE))

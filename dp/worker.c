@@ -25,6 +25,7 @@
 #include "ctrl/api/jobs.h"
 #include "cores.h"
 #include "flow_budget.h"
+#include "inject.h"
 #include "pool.h"
 #include "port_life.h"
 #include "queue.h"
@@ -161,6 +162,7 @@ static void worker_free(struct worker *w)
 		close(w->set);
 	if (w->wake >= 0)
 		close(w->wake);
+	inject_fini(w);
 	free(w);
 }
 
@@ -174,7 +176,7 @@ static int sleep_open(struct worker *w)
 }
 
 // Pairs with sleep_rest().
-static void worker_wake(struct worker *w)
+void worker_wake(struct worker *w)
 {
 	atomic_thread_fence(memory_order_seq_cst);
 	if (atomic_load(&w->resting))
@@ -204,7 +206,7 @@ static struct worker *worker_create(uint16_t index, int core)
 	w->hash_seed = hash_seed;
 	w->hz = rte_get_tsc_hz();
 	w->flows_on = flow_budget() > 0;
-	if (sleep_open(w) < 0) {
+	if (sleep_open(w) < 0 || inject_init(w) < 0) {
 		worker_free(w);
 		return NULL;
 	}

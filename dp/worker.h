@@ -67,6 +67,7 @@ struct worker {
 	struct pkt cut[PKT_BURST];              // segments (txq)
 	uint16_t n_lent;
 	struct iovec lent[WORKER_LENT];     // the driver's, from rx to rx_done
+	struct rte_ring *injected;          // inject.h
 	uint64_t details[MAX_DROP_DETAILS]; // dropped packets, by drop_detail.h; control: r
 	// control
 	pthread_t thread;
@@ -89,6 +90,10 @@ void worker_burst(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n)
 // learns and carries it out; worker_run() carries out a plan for packets whose source is known, in order.
 void worker_walk(struct worker *w, struct pkt *p, struct flow_table *keep);
 void worker_run(struct worker *w, struct pkt *pkts, uint16_t n, const struct plan *plan);
+// A frame that is made here (inject.h), accounted to `in`: to `to` as it is, or behind the step with the arg `after`.
+// Takes over `m`.
+void worker_insert(struct worker *w, struct rte_mbuf *m, const struct snap_port *in, const void *after,
+		   const struct snap_port *to);
 
 static inline struct port_counters *worker_counters(const struct worker *w, const struct snap_port *sp)
 {
@@ -105,6 +110,7 @@ static inline void worker_drop(struct worker *w, const struct snap_port *src, en
 // Starts one worker per CPU of `cores`. -errno with a sentence.
 int workers_start(const int *cores, uint16_t n_cores, struct err *e);
 void workers_stop(void);
+void worker_wake(struct worker *w);
 void workers_wake(void);                  // those that rest look at the snapshot
 uint16_t workers_n(void);                 // 1 + the highest index; below it there may be gaps
 struct worker *worker_at(uint16_t index); // NULL = none

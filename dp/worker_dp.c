@@ -10,6 +10,7 @@
 #include <rte_prefetch.h>
 
 #include "flow.h"
+#include "inject.h"
 #include "offload.h"
 #include "parse.h"
 #include "sleep.h"
@@ -399,6 +400,15 @@ void worker_walk(struct worker *w, struct pkt *p, struct flow_table *keep)
 	walk_run(w, p, keep);
 }
 
+static void burst_begin(struct worker *w, const struct snap_port *in)
+{
+	w->owns = false;
+	w->walk.w = w;
+	w->walk.snap = w->snap;
+	w->walk.in = in;
+	w->walk.sw = w->snap->switches[in->sw];
+}
+
 void worker_burst(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n)
 {
 	const struct snap_port *in = w->snap->ports[q->port_index];
@@ -408,11 +418,7 @@ void worker_burst(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n)
 	uint32_t n_done = 0;
 	uint64_t bytes = 0;
 
-	w->owns = false;
-	w->walk.w = w;
-	w->walk.snap = w->snap;
-	w->walk.in = in;
-	w->walk.sw = w->snap->switches[in->sw];
+	burst_begin(w, in);
 	for (uint16_t i = 0; i < n; i++) {
 		drops[i] = pull_and_parse(&pkts[i]);
 		bytes += pkts[i].len;
@@ -430,6 +436,47 @@ void worker_burst(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n)
 		if (pkts[i].m != NULL)
 			done[n_done++] = pkts[i].m;
 	rte_pktmbuf_free_bulk(done, n_done);
+}
+
+// Where the walk goes on: 0 = at the beginning.
+static uint8_t step_behind(const struct snap_port *in, const void *after)
+{
+	for (uint8_t i = 0; after != NULL && i < in->n_in; i++)
+		if (in->in[i].arg == after)
+			return i + 1;
+	return 0;
+}
+
+static void insert_to(struct worker *w, struct pkt *p, const struct snap_port *to)
+{
+	struct plan plan = {.n_dests = 1};
+
+	plan.dests[0] =
+	    (struct dest){.port = to->index, .tagged = (p->flags & PKT_TAGGED) != 0, .tci = p->tci};
+	worker_run(w, p, 1, &plan);
+}
+
+void worker_insert(struct worker *w, struct rte_mbuf *m, const struct snap_port *in, const void *after,
+		   const struct snap_port *to)
+{
+	struct pkt *p = &w->pkts[0];
+
+	pkt_init_owned(p, m, in->index);
+	burst_begin(w, in);
+	w->owns = true;
+	worker_counters(w, in)->made++;
+	enum drop drop = pull_and_parse(p);
+
+	if (drop != DROP_NONE) {
+		worker_drop(w, in, drop, 1);
+	} else if (to != NULL) {
+		insert_to(w, p, to);
+	} else {
+		walk_packet(&w->walk, p, step_behind(in, after));
+		walk_run(w, p, NULL);
+	}
+	flush(w);
+	pkt_free(p);
 }
 
 static uint16_t queue_poll(struct worker *w, struct rxq *q)
@@ -478,6 +525,8 @@ uint32_t worker_round(struct worker *w)
 	uint32_t moved = 0;
 
 	sleep_round(w);
+	if (unlikely(inject_waits(w)))
+		moved += inject_round(w);
 	while ((q = *at) != NULL) {
 		moved += queue_poll(w, q);
 		if (is_silent(w, q) && fell_asleep(w, q, &moved))

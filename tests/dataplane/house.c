@@ -19,6 +19,7 @@
 #include "dp/pool.h"
 #include "dp/snap.h"
 #include "dp/switch.h"
+#include "dp/inject.h"
 #include "dp/worker.h"
 #include "ring_port.h"
 
@@ -88,6 +89,8 @@ static void house_start(uint16_t n_workers)
 	w->hash_seed = 1;
 	w->hz = 1000000000;
 	w->flows_on = true;
+	if (inject_init(w) < 0)
+		abort();
 	pool_size = rte_mempool_avail_count(w->pool);
 }
 

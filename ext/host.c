@@ -1,0 +1,230 @@
+// The host table: what extensions may ask of the daemon, from which threads it may be asked.
+#include "host.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "blame.h"
+#include "ctrl/api/conf.h"
+#include "ctrl/api/event.h"
+#include "ctrl/api/jobs.h"
+#include "ctrl/api/log.h"
+#include "ctrl/api/timer.h"
+#include "ctrl/api/value.h"
+#include "dp/inject.h"
+#include "dp/worker.h"
+#include "ports.h"
+
+#define MAX_SENT 1024 // frames on their way to the control thread
+
+static _Atomic uint32_t n_sent;
+
+static struct ext *ext_of(struct evs_instance *i)
+{
+	return (struct ext *)i;
+}
+
+int ext_refusal(const struct ext *x, struct evs_why *why, const char *what, struct err *e)
+{
+	why->text[sizeof(why->text) - 1] = '\0';
+	value_make_printable(why->text);
+	return err_set(e, -EPERM, "ext %s: %s%s%s", x->conf.name, what, why->text[0] != '\0' ? ": " : "",
+		       why->text);
+}
+
+static void host_log(struct evs_instance *i, int level, const char *text)
+{
+	char line[512];
+
+	snprintf(line, sizeof(line), "%s", text);
+	value_make_printable(line);
+	log_line(NULL, level <= EVS_LOG_ERROR ? LOG_LEVEL_ERROR : (enum log_level)level, "ext %s: %s",
+		 ext_of(i)->conf.name, line);
+}
+
+struct told_event {
+	char ext[PORT_NAME_SIZE], kind[PORT_NAME_SIZE], text[256];
+};
+
+static void event_tell(void *arg)
+{
+	struct told_event *t = arg;
+
+	event_emit(t->kind, t->ext, "%s", t->text);
+	free(t);
+}
+
+static void host_event(struct evs_instance *i, const char *kind, const char *text)
+{
+	struct told_event *t = calloc(1, sizeof(*t));
+
+	if (t == NULL)
+		return;
+	snprintf(t->ext, sizeof(t->ext), "%s", ext_of(i)->conf.name);
+	snprintf(t->kind, sizeof(t->kind), "%s", value_is_name(kind) ? kind : "extension");
+	snprintf(t->text, sizeof(t->text), "%s", text);
+	value_make_printable(t->text);
+	control_post("ext event", event_tell, t);
+}
+
+static uint64_t host_now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * UINT64_C(1000000000) + t.tv_nsec;
+}
+
+static void host_revoke(struct evs_instance *i, uint32_t port)
+{
+	(void)port; // a change of one port costs what a change of all does
+	atomic_store(&ext_of(i)->revoke, true);
+}
+
+static void host_sample(struct evs_instance *i, uint32_t rate)
+{
+	atomic_store(&ext_of(i)->sample_rate, rate);
+}
+
+static bool is_on_jobs(void)
+{
+	return blame_thread == BLAME_JOBS;
+}
+
+static bool host_port_next(struct evs_instance *i, uint32_t *at, struct evs_port *port)
+{
+	return is_on_jobs() && ext_port_next(ext_of(i), at, port);
+}
+
+static bool host_port_find(struct evs_instance *i, const char *name, struct evs_port *port)
+{
+	return is_on_jobs() && ext_port_find(ext_of(i), name, port);
+}
+
+struct sent {
+	const void *after;
+	uint32_t length, from, to;
+	uint8_t frame[];
+};
+
+static void sent_go(void *arg)
+{
+	struct sent *s = arg;
+
+	inject_frame(NULL, s->frame, s->length, s->from, s->after, s->to);
+	atomic_fetch_sub(&n_sent, 1);
+	free(s);
+}
+
+static bool send_from_elsewhere(const void *frame, uint32_t length, uint32_t from, const void *after,
+				uint32_t to)
+{
+	if (atomic_fetch_add(&n_sent, 1) >= MAX_SENT) {
+		atomic_fetch_sub(&n_sent, 1);
+		return false;
+	}
+	struct sent *s = malloc(sizeof(*s) + length);
+
+	if (s == NULL) {
+		atomic_fetch_sub(&n_sent, 1);
+		return false;
+	}
+	*s = (struct sent){after, length, from, to};
+	memcpy(s->frame, frame, length);
+	control_post("ext send", sent_go, s);
+	return true;
+}
+
+static bool host_send(struct evs_instance *i, const void *frame, uint32_t length, uint32_t source,
+		      uint32_t destination)
+{
+	const struct ext *x = ext_of(i);
+	bool is_inside =
+	    blame_thread != BLAME_NONE && atomic_load(&blame->inside[blame_thread]) == x->index + 1u;
+
+	if (length < 14 || length > FRAME_MAX_MTU + 22 ||
+	    (x->is.kind == EVS_CAPTURE && source != EVS_NO_PORT))
+		return false;
+	if (is_inside && blame_thread < MAX_WORKERS)
+		return inject_frame(worker_at(blame_thread), frame, length, source, x, destination);
+	return send_from_elsewhere(frame, length, source, x, destination);
+}
+
+const struct evs_host ext_host = {
+    .size = sizeof(ext_host),
+    .abi = EVS_ABI,
+    .version = EVS_VERSION,
+    .log = host_log,
+    .event = host_event,
+    .now_ns = host_now_ns,
+    .revoke = host_revoke,
+    .sample = host_sample,
+    .port_next = host_port_next,
+    .port_find = host_port_find,
+    .send = host_send,
+};
+
+// What was asked from other threads
+
+#define LOOK_TICKS   10  // 50 ms
+#define BUDGET_TICKS 200 // 1 s
+
+static const char *fault_text(uint32_t fault)
+{
+	return fault == EXT_FAULT_OVERRUN  ? "it wrote past the bytes of a packet that it was given"
+	       : fault == EXT_FAULT_BUDGET ? "it took more time for a packet than its budget"
+					   : "";
+}
+
+static void fault_hear(struct ext *x)
+{
+	const char *text = fault_text(atomic_load(&x->fault));
+
+	x->state = EXT_FAULTED;
+	snprintf(x->why, sizeof(x->why), "%s", text);
+	log_error("ext %s: taken out: %s", x->conf.name, text);
+	event_emit("extension-faulted", x->conf.name, "%s", text);
+	conf_set_soon("ext", x->conf.name, json_pack("{s:s}", "faulted", text));
+}
+
+// The mean of the last second, of those who did anything.
+static void budget_look(struct ext *x)
+{
+	struct ext_counters n;
+
+	ext_counters_sum(x, &n);
+	uint64_t units = n.packets + n.flows - x->packets_seen, cycles = n.cycles - x->cycles_seen;
+
+	x->packets_seen = n.packets + n.flows;
+	x->cycles_seen = n.cycles;
+	if (x->conf.budget != 0 && units > 0 && cycles / units > x->conf.budget)
+		ext_fault_mark(x, EXT_FAULT_BUDGET);
+}
+
+void ext_tick(void *arg)
+{
+	static uint32_t n;
+	bool revoked = false;
+
+	(void)arg;
+	if (++n % LOOK_TICKS == 0)
+		blame_look();
+	for (uint16_t i = 0; i < MAX_EXTS; i++) {
+		struct ext *x = ext_at(i);
+
+		if (x == NULL || x->state != EXT_UP || x->leaving)
+			continue;
+		if (n % BUDGET_TICKS == 0)
+			budget_look(x);
+		if (atomic_load(&x->fault) != EXT_FAULT_NONE)
+			fault_hear(x);
+		if (atomic_exchange(&x->revoke, false)) {
+			ext_switch_dirty(x->switch_index);
+			revoked = true;
+		}
+	}
+	if (revoked)
+		change_touch(NULL, NULL);
+}
