@@ -28,6 +28,7 @@ OBJ      := $(SRC:%.c=$(BUILD)/%.o)
 LIBOBJ   := $(filter-out $(BUILD)/ctrl/main.o,$(OBJ))
 CTLOBJ   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/evsctl/*.c))
 CTLLIB   := $(filter-out %/main.o,$(CTLOBJ))
+SIGNOBJ  := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/evs-sign/*.c))
 UNIT     := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*_test.c))
 UNITRIG  := $(patsubst %.c,$(BUILD)/%.o,$(filter-out %_test.c,$(wildcard tests/unit/*.c)))
 DPTEST   := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/dataplane/*_test.c))
@@ -37,7 +38,7 @@ BUDGET   := $(BUILD)/tools/bench/budget/budget $(BUILD)/tools/bench/budget/l4
 BUDGETRIG := $(BUILD)/tools/bench/budget/rig.o $(BUILD)/tools/bench/budget/guest.o
 FUZZERS  := $(patsubst tests/fuzz/%_fuzz.c,$(BUILD)/tests/fuzz/%_fuzz,$(wildcard tests/fuzz/*_fuzz.c))
 
-all: $(BUILD)/evswitchd $(BUILD)/evsctl
+all: $(BUILD)/evswitchd $(BUILD)/evsctl $(BUILD)/evs-sign
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
@@ -51,6 +52,9 @@ $(BUILD)/evswitchd: $(BUILD)/ctrl/main.o $(BUILD)/libevs.a
 $(BUILD)/evsctl: $(CTLOBJ) $(BUILD)/libevs.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(EVLINK) $^ $(shell pkg-config --libs jansson) -o $@
+$(BUILD)/evs-sign: $(SIGNOBJ) $(BUILD)/libevs.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(EVLINK) $^ $(shell pkg-config --libs libcrypto) -o $@
 $(BUILD)/bench-front: $(FRONTOBJ)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(EVLINK) $^ -lpthread -o $@
@@ -68,7 +72,7 @@ $(FUZZERS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libevs.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(EVLINK) -fsanitize=fuzzer $^ $(LIBS) -o $@
 
-man: $(BUILD)/man/evsctl.1 $(BUILD)/man/evswitchd.8
+man: $(BUILD)/man/evsctl.1 $(BUILD)/man/evs-sign.1 $(BUILD)/man/evswitchd.8
 $(BUILD)/man/evsctl.1: docs/man/evsctl.1.in tools/mkman $(BUILD)/evswitchd $(BUILD)/evsctl
 	@mkdir -p $(@D)
 	$(call say,MAN,$@)
@@ -112,6 +116,6 @@ install: all man
 clean:
 	rm -rf build
 
--include $(OBJ:.o=.d) $(CTLOBJ:.o=.d) $(FRONTOBJ:.o=.d) $(UNIT:=.d) $(UNITRIG:.o=.d) $(DPTEST:=.d) $(DPHARN:.o=.d) $(BUDGET:=.d) $(BUDGETRIG:.o=.d) $(FUZZERS:=.d)
+-include $(OBJ:.o=.d) $(CTLOBJ:.o=.d) $(SIGNOBJ:.o=.d) $(FRONTOBJ:.o=.d) $(UNIT:=.d) $(UNITRIG:.o=.d) $(DPTEST:=.d) $(DPHARN:.o=.d) $(BUDGET:=.d) $(BUDGETRIG:.o=.d) $(FUZZERS:=.d)
 .PHONY: all man run setup setup-test test test-programs front bench bench-budget budget-program fuzz fuzz-programs lint fmt install clean
 .SECONDARY:

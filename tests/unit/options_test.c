@@ -29,6 +29,7 @@ START_TEST(defaults)
 	ck_assert_int_eq(o.action, OPTIONS_RUN);
 	ck_assert_str_eq(o.run_dir, "/run/evswitch");
 	ck_assert_str_eq(o.state_dir, "/var/lib/evswitch");
+	ck_assert_str_eq(o.trusted_dir, "/etc/evswitch/trusted.d");
 	ck_assert_uint_eq(o.n_cores, 0);
 	ck_assert_uint_eq(o.memory_mb, 512);
 	ck_assert_uint_eq(o.max_flows, 1048576);
@@ -76,6 +77,8 @@ static const struct {
     {"--run-dir", "--run-dir: the value is missing: --run-dir DIR"},
     {"--run-dir --no-huge", "--run-dir: the value is missing: --run-dir DIR"},
     {"--run-dir=", "--run-dir: the value is empty"},
+    {"--trusted-dir", "--trusted-dir: the value is missing: --trusted-dir DIR"},
+    {"--allow-unsigned=yes", "--allow-unsigned: takes no value"},
     {"--no-huge=yes", "--no-huge: takes no value"},
     {"--memory 127", "--memory: \"127\" is not a number from 128 to 1048576"},
     {"--memory 1x", "--memory: \"1x\" is not a number from 128 to 1048576"},
@@ -100,8 +103,9 @@ END_TEST
 
 START_TEST(help_names_every_option)
 {
-	static const char *const names[] = {"--run-dir DIR", "--state-dir DIR", "--cores LIST", "--memory MB",
-					    "--no-huge",     "--flows N",       "--help"};
+	static const char *const names[] = {"--run-dir DIR", "--state-dir DIR",   "--cores LIST",
+					    "--memory MB",   "--no-huge",         "--flows N",
+					    "--help",        "--trusted-dir DIR", "--allow-unsigned"};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
 		ck_assert_ptr_nonnull(strstr(options_usage(), names[i]));
