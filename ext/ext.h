@@ -19,6 +19,7 @@
 #include "dp/drop_detail.h"
 #include "dp/port.h"
 #include "dp/walk.h"
+#include "trust.h"
 
 #define MAX_EXTS        64
 #define EXT_MAX_REASONS 32
@@ -76,6 +77,8 @@ struct ext {
 	// const after loading
 	struct evs_extension is; // the description as this daemon knows it: what lies behind its size is 0
 	void *library;
+	int file;                      // its descriptor
+	char signer[TRUST_SIGNER_LEN]; // who has signed it, "" = nobody
 	void *self;
 	uint16_t details[EXT_MAX_REASONS]; // drop_detail.h
 	uint8_t n_reasons;

@@ -80,6 +80,7 @@ static const struct column show_columns[] = {{"name", "the extension", NULL},
 					     {"extension", "what it says it is", NULL},
 					     {"version", "of which version", NULL},
 					     {"path", "its shared object", NULL},
+					     {"signer", "whose key has signed it", NULL},
 					     {"flows", "flow calls", NULL},
 					     {"packets", "given to packet calls", "packets"},
 					     {"drops", "that it decided", "packets"},
@@ -248,15 +249,17 @@ static void show_row(struct request *rq, const struct ext *x)
 	const bool known = x->is.kind != 0;
 
 	ext_counters_sum(x, &n);
-	rq_row(rq,
-	       json_pack("{s:s, s:s, s:s*, s:i, s:s, s:s*, s:s*, s:s*, s:s, s:I, s:I, s:I, s:I, s:I, s:I}",
-			 "name", x->conf.name, "switch", x->conf.switch_name, "kind",
-			 known ? ext_kind_name(x->is.kind) : NULL, "place", known ? place_of(x) : 0, "state",
-			 ext_state_name(x), "why", x->why[0] != '\0' ? x->why : NULL, "extension", x->is.name,
-			 "version", x->is.version, "path", x->conf.path, "flows", (json_int_t)n.flows,
-			 "packets", (json_int_t)n.packets, "drops", (json_int_t)n.drops, "cycles",
-			 (json_int_t)n.cycles, "breaches", (json_int_t)n.breaches, "memory",
-			 (json_int_t)x->is.worker_bytes * EXT_THREADS));
+	rq_row(
+	    rq,
+	    json_pack("{s:s, s:s, s:s*, s:i, s:s, s:s*, s:s*, s:s*, s:s, s:s*, s:I, s:I, s:I, s:I, s:I, s:I}",
+		      "name", x->conf.name, "switch", x->conf.switch_name, "kind",
+		      known ? ext_kind_name(x->is.kind) : NULL, "place", known ? place_of(x) : 0, "state",
+		      ext_state_name(x), "why", x->why[0] != '\0' ? x->why : NULL, "extension", x->is.name,
+		      "version", x->is.version, "path", x->conf.path, "signer",
+		      x->signer[0] != '\0' ? x->signer : NULL, "flows", (json_int_t)n.flows, "packets",
+		      (json_int_t)n.packets, "drops", (json_int_t)n.drops, "cycles", (json_int_t)n.cycles,
+		      "breaches", (json_int_t)n.breaches, "memory",
+		      (json_int_t)x->is.worker_bytes * EXT_THREADS));
 }
 
 static void drops_rows(struct request *rq, const struct ext *x)

@@ -17,13 +17,11 @@
 #define MAX_WORKER_BYTES 65536
 #define MAX_SAVED        (1 << 20)
 
-static const char *trusted_dir = "";
-static bool unsigned_too;
+static struct trust_rules rules;
 
-void ext_trust_set(const char *dir, bool allow_unsigned)
+void ext_trust_set(const char *trusted_dir, bool allow_unsigned)
 {
-	trusted_dir = dir;
-	unsigned_too = allow_unsigned;
+	rules = (struct trust_rules){trusted_dir, allow_unsigned};
 }
 
 static int refuse(const struct ext *x, struct err *e, const char *what)
@@ -110,18 +108,30 @@ static int create(struct ext *x, struct err *e)
 	return ret == 0 ? 0 : ext_refusal(x, &why, "does not start", e);
 }
 
+// What was examined is what is loaded, and by each instance anew: by its own descriptor, which stays open as long, as the
+// loader knows libraries by their names.
 static int library_open(struct ext *x, struct err *e)
 {
-	x->library = dlopen(x->conf.path, RTLD_NOW | RTLD_LOCAL);
-	return x->library != NULL ? 0
-				  : err_set(e, -ENOEXEC, "ext %s: cannot load %s: %s", x->conf.name,
-					    x->conf.path, dlerror());
+	char object[PORT_NAME_SIZE + 8], path[32];
+
+	snprintf(object, sizeof(object), "ext %s", x->conf.name);
+	x->file = trust_check(&rules, object, x->conf.path, x->signer, e);
+	if (x->file < 0)
+		return x->file;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", x->file);
+	x->library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	if (x->library != NULL)
+		return 0;
+	close(x->file);
+	return err_set(e, -ENOEXEC, "ext %s: cannot load %s: %s", x->conf.name, x->conf.path, dlerror());
 }
 
 static void library_close(struct ext *x)
 {
-	if (x->library != NULL)
-		dlclose(x->library);
+	if (x->library == NULL)
+		return;
+	dlclose(x->library);
+	close(x->file);
 	x->library = NULL;
 }
 
