@@ -75,6 +75,7 @@ static void decision_write(const struct walk *k, struct flow_action *a)
 	a->plan.again = k->plan.again;
 	a->plan.drop = k->plan.drop;
 	a->plan.why = k->plan.why;
+	a->plan.n_excluded = k->plan.n_excluded;
 	a->plan.gives = k->plan.gives;
 	if (k->plan.gives)
 		a->plan.rewrite = k->plan.rewrite;

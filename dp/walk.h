@@ -30,9 +30,11 @@ struct plan {
 	bool flood : 1; // more than PLAN_DESTS: run the egress half per member when delivering
 	bool gives : 1; // the fields of `rewrite`
 	uint16_t ops;   // of the source port, to be run for each packet (stage.h)
-	uint16_t why;   // more about `drop`: drop_detail.h, 0 = there is no more
+	uint16_t
+	    why; // more about `drop`, or about destinations that were excluded: drop_detail.h, 0 = there is no more
 	struct dest dests[PLAN_DESTS];
 	struct rewrite rewrite;
+	uint8_t n_excluded; // destinations, without which the packet goes on
 };
 
 // Whether it takes the packet to one destination, and that is all. What else there may be stands in front of `dests`.
@@ -74,6 +76,7 @@ struct walk {
 	uint64_t learn_key;
 	uint16_t op;  // the step's
 	bool again;   // set by a step: what comes behind it may see other bytes
+	bool runs;    // the plan is being carried out: what a step excludes it counts at once
 	bool stopped; // on ingress: neither learning nor destinations have a part in the plan
 	// Set by a step: where to, instead of by the address. With no port and no `flood`: nowhere.
 	struct {
@@ -104,6 +107,9 @@ static inline const uint8_t *walk_src(const struct walk *k, const struct pkt *p)
 	return unlikely(k->plan.gives) && k->plan.rewrite.what & REWRITE_SRC ? k->plan.rewrite.src
 									     : p->data + 6;
 }
+
+// A step of the egress half excludes a destination, with a reason of its own (drop_detail.h).
+enum drop walk_exclude(struct walk *k, uint16_t why);
 
 // The egress half for one candidate; DROP_NONE = `d` is how it leaves.
 enum drop walk_out(struct walk *k, const struct pkt *p, uint16_t port, struct dest *d);

@@ -81,6 +81,22 @@ enum drop walk_out(struct walk *k, const struct pkt *p, uint16_t port, struct de
 	return DROP_NONE;
 }
 
+// Several reasons for one packet have no room in a plan: such a packet is decided by itself.
+enum drop walk_exclude(struct walk *k, uint16_t why)
+{
+	struct plan *plan = &k->plan;
+
+	if (k->trace != NULL)
+		plan->why = why;
+	else if (k->runs)
+		k->w->details[why]++;
+	else if (plan->n_excluded == 0 || plan->why == why)
+		plan->n_excluded++, plan->why = why;
+	else
+		k->w->details[why]++, k->per_packet = true;
+	return DROP_EXTENSION;
+}
+
 static void flood_list(struct walk *k, const struct pkt *p, const struct snap_flood *list,
 		       void (*fn)(struct walk *k, const struct pkt *p, uint16_t port, void *arg), void *arg)
 {
@@ -193,11 +209,21 @@ static enum drop forward(struct walk *k, struct pkt *p)
 	return plan->n_dests > 0 ? DROP_NONE : DROP_NO_DESTINATION;
 }
 
+// One packet that is dropped counts once; members of a flood count when it is carried out.
+static void excluded_settle(struct plan *plan)
+{
+	if (plan->drop != DROP_NONE || plan->flood)
+		plan->n_excluded = 0;
+	if (plan->drop != DROP_EXTENSION && plan->n_excluded == 0)
+		plan->why = 0;
+}
+
 void walk_packet(struct walk *k, struct pkt *p, uint8_t from)
 {
 	struct plan *plan = &k->plan;
 
 	memset(plan, 0, offsetof(struct plan, dests));
+	plan->n_excluded = 0;
 	k->dst_key = 0;
 	k->chosen.is = k->learn = false;
 	k->missed = k->per_packet = k->again = false;
@@ -210,4 +236,6 @@ void walk_packet(struct walk *k, struct pkt *p, uint8_t from)
 	k->learn_key = fdb_key(walk_src(k, p), p->vid);
 	note(k, STAGE_LEARN, k->learn ? "learn" : "own address", NO_PORT, DROP_NONE, NULL, p->vid);
 	plan->drop = forward(k, p);
+	if (unlikely(plan->why != 0))
+		excluded_settle(plan);
 }

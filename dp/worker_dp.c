@@ -186,7 +186,9 @@ static void run_flood(struct worker *w, struct port_counters *n, struct pkt *p)
 {
 	struct flood_run f = {0};
 
+	w->walk.runs = true;
 	walk_flood(&w->walk, p, flood_one, &f);
+	w->walk.runs = false;
 	if (f.n == 0)
 		n->dropped[DROP_NO_DESTINATION]++;
 	else
@@ -312,6 +314,8 @@ static __attribute__((noinline)) void run_asked(struct worker *w, struct pkt *pk
 {
 	const uint8_t again = plan->again;
 
+	if (plan->n_excluded > 0)
+		w->details[plan->why] += (uint64_t)n * plan->n_excluded;
 	if (plan->gives)
 		for (uint16_t i = 0; i < n; i++)
 			pkt_rewrite(&pkts[i], &plan->rewrite);

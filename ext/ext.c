@@ -380,6 +380,8 @@ static void loaded(void *arg)
 		state_fail(x, EXT_FAILED, l->err.text);
 	if (x->state == EXT_FAILED)
 		log_error("ext %s: %s", x->conf.name, x->why);
+	else
+		ext_ports_sync(x);
 }
 
 static int load_begin(struct change *ch, struct ext *x, struct ext *old, struct err *e)
@@ -453,6 +455,17 @@ struct ext_edit {
 	struct err err;
 };
 
+// It has its switch for itself again, or gives it up, as before the change.
+static void forward_restore(struct ext *x)
+{
+	struct ext *none = NULL;
+
+	if (!x->conf.enabled)
+		forward_leave(x);
+	else if (x->is.kind == EVS_FORWARD)
+		atomic_compare_exchange_strong(&forwards[x->switch_index], &none, x);
+}
+
 static void edit_undo(void *arg)
 {
 	struct ext_edit *was = arg;
@@ -460,6 +473,7 @@ static void edit_undo(void *arg)
 
 	was->x->conf = was->conf;
 	was->x->state = was->state;
+	forward_restore(was->x);
 	ext_switch_dirty(was->x->switch_index);
 	free(config);
 	free(was);

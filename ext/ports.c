@@ -121,7 +121,8 @@ static int news_tell(struct ext *x, const struct news *n, struct err *e)
 	if (t == NULL)
 		return err_set(e, -ENOMEM, "ext %s: out of memory", x->conf.name);
 	for (uint32_t step = n->from; step <= n->to; step++) {
-		if (step == EVS_NIC_DISCONNECT && !t->is.connected)
+		if ((step == EVS_NIC_DISCONNECT && !t->is.connected) ||
+		    (step == EVS_NIC_CONNECT && t->is.connected))
 			continue;
 		if (step == EVS_NIC_CONNECT || step == EVS_NIC_DISCONNECT)
 			t->is.connected = step == EVS_NIC_CONNECT;
@@ -202,6 +203,74 @@ struct port_news *ext_ports_now(const struct ext *x)
 void ext_ports_free(struct port_news *news)
 {
 	free(news);
+}
+
+struct sync {
+	struct ext *x;
+	struct port_news *now;
+};
+
+static bool is_among(const struct port_news *list, uint32_t id)
+{
+	for (uint32_t i = 0; i < list->n; i++)
+		if (list->list[i].id == id)
+			return true;
+	return false;
+}
+
+static void sync_gone(struct ext *x, const struct port_news *now)
+{
+	struct told_port *t = x->told, *next;
+
+	for (; t != NULL; t = next) {
+		next = t->next;
+		if (is_among(now, t->is.id))
+			continue;
+		struct news end = {.id = t->is.id,
+				   .type = t->is.type,
+				   .mtu = t->is.mtu,
+				   .from = EVS_NIC_DISCONNECT,
+				   .to = EVS_PORT_DELETE};
+
+		memcpy(end.mac, t->is.mac, sizeof(end.mac));
+		memcpy(end.name, t->name, sizeof(end.name));
+		memcpy(end.vm, t->vm, sizeof(end.vm));
+		news_tell(x, &end, NULL);
+	}
+}
+
+static void sync_work(void *arg)
+{
+	struct sync *s = arg;
+
+	sync_gone(s->x, s->now);
+	for (uint32_t i = 0; i < s->now->n; i++) {
+		struct news *n = &s->now->list[i];
+
+		if (*told_find(s->x, n->id) != NULL)
+			n->from = n->to = n->to == EVS_NIC_CONNECT ? EVS_NIC_CONNECT : EVS_NIC_DISCONNECT;
+		news_tell(s->x, n, NULL);
+	}
+}
+
+static void sync_done(void *arg)
+{
+	struct sync *s = arg;
+
+	ext_ports_free(s->now);
+	free(s);
+}
+
+void ext_ports_sync(struct ext *x)
+{
+	struct sync *s = calloc(1, sizeof(*s));
+
+	if (s == NULL || (s->now = ext_ports_now(x)) == NULL) {
+		free(s);
+		return;
+	}
+	s->x = x;
+	job_run("ext ports", sync_work, sync_done, s);
 }
 
 static struct told *told_make(const struct port *p, uint16_t sw, uint32_t from, uint32_t to)

@@ -219,7 +219,7 @@ enum drop ext_flow_out(struct walk *k, const struct pkt *p, const struct snap_po
 		return DROP_NONE;
 	}
 	if (a.verdict == EVS_DROP)
-		return drop_by(x, k, a.reason);
+		return walk_exclude(k, x->details[a.reason < x->n_reasons ? a.reason : 0]);
 	if (a.verdict == EVS_PACKETS)
 		d->ops |= k->op;
 	return DROP_NONE;
