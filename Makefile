@@ -72,6 +72,12 @@ $(FUZZERS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libevs.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(EVLINK) -fsanitize=fuzzer $^ $(LIBS) -o $@
 
+# Extensions: nothing but the public header.
+$(BUILD)/%.so: %.c ext/include/evswitch/extension.h
+	@mkdir -p $(@D)
+	$(call say,SO,$@)
+	$(Q)$(CC) -std=gnu17 $(CFLAGS) $(WARN) -shared -fPIC -fvisibility=hidden -Iext/include $< -o $@
+
 man: $(BUILD)/man/evsctl.1 $(BUILD)/man/evs-sign.1 $(BUILD)/man/evswitchd.8
 $(BUILD)/man/evsctl.1: docs/man/evsctl.1.in tools/mkman $(BUILD)/evswitchd $(BUILD)/evsctl
 	@mkdir -p $(@D)
@@ -94,9 +100,10 @@ test: setup-test
 test-programs: all front $(UNIT) $(DPTEST)
 # Guests that load a switch, see its --help.
 front: $(BUILD)/bench-front
+bench-extensions: $(patsubst %.c,$(BUILD)/%.so,$(wildcard tools/bench/extensions/*.c))
 bench:
 	$(Q)tools/setup --bench
-	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all front budget-program
+	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all front budget-program bench-extensions
 	$(Q)tools/bench/run $(ROW)
 # Instructions per packet beside those that are checked in; UPDATE=1 writes them.
 bench-budget: setup-test
@@ -117,5 +124,5 @@ clean:
 	rm -rf build
 
 -include $(OBJ:.o=.d) $(CTLOBJ:.o=.d) $(SIGNOBJ:.o=.d) $(FRONTOBJ:.o=.d) $(UNIT:=.d) $(UNITRIG:.o=.d) $(DPTEST:=.d) $(DPHARN:.o=.d) $(BUDGET:=.d) $(BUDGETRIG:.o=.d) $(FUZZERS:=.d)
-.PHONY: all man run setup setup-test test test-programs front bench bench-budget budget-program fuzz fuzz-programs lint fmt install clean
+.PHONY: all man run setup setup-test test test-programs front bench bench-extensions bench-budget budget-program fuzz fuzz-programs lint fmt install clean
 .SECONDARY:
