@@ -9,6 +9,8 @@
 #include <rte_byteorder.h>
 #include <rte_common.h>
 
+#include "flow_end.h"
+
 #define HUGE_PAGE (2ul << 20)
 #define PAGE      4096ul
 
@@ -88,17 +90,34 @@ struct flow_table *flow_create(uint32_t max, uint32_t seed)
 	return NULL;
 }
 
+static void ends_note(struct flow_table *t)
+{
+	for (uint32_t i = 1; i <= t->n_used; i++) {
+		const struct plan *plan = &t->actions[t->flows[i].action].plan;
+
+		if (t->flows[i].used_s != 0 && plan->tells)
+			flow_end_note(t, i, plan->tell);
+	}
+}
+
 void flow_destroy(struct flow_table *t)
 {
 	if (t == NULL)
 		return;
-	if (t->flows != NULL)
+	if (t->flows != NULL) {
+		ends_note(t);
 		munmap(t->flows, layout_of(t->max).end);
+	}
 	free(t->index);
 	free(t->old);
 	free(t->given);
 	free(t->left);
 	free(t);
+}
+
+void flow_source_set(struct flow_table *t, uint32_t port_id)
+{
+	t->source = port_id;
 }
 
 uint32_t flow_size(const struct flow_table *t)
@@ -150,7 +169,7 @@ void flow_stats(const struct flow_table *t, struct flow_stats *out)
 		((uint64_t *)out)[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
 }
 
-static void key_view(const struct flow *flow, uint64_t tail, struct flow_view *v)
+void flow_key_view(const struct flow *flow, uint64_t tail, struct flow_view *v)
 {
 	const uint8_t *k = (const uint8_t *)flow->key, *f = (const uint8_t *)&flow->key[2];
 	size_t n = f[3] == 6 ? 16 : 4;
@@ -191,7 +210,7 @@ static bool flow_read(const struct flow_table *t, uint32_t number, struct flow_v
 	if (atomic_load_explicit(&beside->gen, memory_order_relaxed) != gen)
 		return false;
 	memset(v, 0, sizeof(*v));
-	key_view(&f, s.key_tail, v);
+	flow_key_view(&f, s.key_tail, v);
 	v->again = a.again != 0;
 	v->vid = a.vid;
 	v->plan = a.plan;

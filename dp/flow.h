@@ -51,11 +51,12 @@ struct flow_view {
 
 // `max` flows at most (rounded down to FLOW_FIRST * 4^n). NULL without memory.
 struct flow_table *flow_create(uint32_t max, uint32_t seed);
-void flow_destroy(struct flow_table *t);           // workers have passed; accepts NULL
-uint32_t flow_size(const struct flow_table *t);    // flows it has room for
-uint32_t flow_count(const struct flow_table *t);   // flows it holds; racy by a few
-uint32_t flow_actions(const struct flow_table *t); // decisions that these share, about
-bool flow_grow_due(const struct flow_table *t);    // it asks for four times the room
+void flow_source_set(struct flow_table *t, uint32_t port_id); // before it is used
+void flow_destroy(struct flow_table *t);                      // workers have passed; accepts NULL
+uint32_t flow_size(const struct flow_table *t);               // flows it has room for
+uint32_t flow_count(const struct flow_table *t);              // flows it holds; racy by a few
+uint32_t flow_actions(const struct flow_table *t);            // decisions that these share, about
+bool flow_grow_due(const struct flow_table *t);               // it asks for four times the room
 // Gives it that room, which is `size` now, with this index; or frees the index, if it does not ask any more.
 void flow_grow(struct flow_table *t, uint32_t size, struct flow_index *x);
 void flow_tidy(struct flow_table *t); // frees an index that the worker has left

@@ -6,6 +6,7 @@
 #include <rte_common.h>
 
 #include "fdb_ref.h"
+#include "flow_end.h"
 #include "worker.h"
 
 static void dep_add(struct flow_action *a, uint16_t port, uint32_t version)
@@ -76,6 +77,8 @@ static void decision_write(const struct walk *k, struct flow_action *a)
 	a->plan.drop = k->plan.drop;
 	a->plan.why = k->plan.why;
 	a->plan.n_excluded = k->plan.n_excluded;
+	a->plan.tells = k->plan.tells;
+	a->plan.tell = k->plan.tell;
 	a->plan.gives = k->plan.gives;
 	if (k->plan.gives)
 		a->plan.rewrite = k->plan.rewrite;
@@ -103,9 +106,20 @@ static void keep(struct flow_table *t, const struct pkt *p, enum flow_shape shap
 		return;
 	uint32_t action = action_place(t, like);
 
-	flow_change_begin(&t->sides[number]);
+	uint64_t left = t->actions[t->flows[number].action].plan.tell & ~t->actions[action].plan.tell;
+
+	if (unlikely(left != 0))
+		flow_end_note(t, number, left);
+	struct flow_side *s = &t->sides[number];
+
+	flow_change_begin(s);
 	action_set(t, number, action);
-	flow_change_end(&t->sides[number]);
+	if (unlikely(like->plan.tells)) { // who is told of it is told of this packet too, which it did not decide
+		s->packets_sum++;
+		s->bytes_sum += p->len;
+		flow_end_flags(s, p, 1);
+	}
+	flow_change_end(s);
 }
 
 void flow_compile(struct worker *w, struct flow_table *t, const struct pkt *p)

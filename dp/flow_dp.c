@@ -11,6 +11,7 @@
 #include <rte_prefetch.h>
 
 #include "fdb_ref.h"
+#include "flow_end.h"
 #include "flow_index.h"
 #include "flow_key.h"
 #include "worker.h"
@@ -216,6 +217,7 @@ static uint32_t look_again(struct flow_table *t, const struct pkt *p, enum flow_
 	return flow_find(t, key_hash(t, &key), &key);
 }
 
+// All of them are read-only facts of the packet by now.
 // Takes the first packet and those of the n that the flow decides, too. Returns how many. With `again` the key of
 // the others says not enough.
 static inline uint16_t flow_run(struct worker *w, struct flow_table *t, uint32_t number,
@@ -230,6 +232,8 @@ static inline uint16_t flow_run(struct worker *w, struct flow_table *t, uint32_t
 		bytes += pkts[done].len;
 		pkts[done++].vid = vid;
 	} while (!again && done < n && action_takes(a, &pkts[done]));
+	if (unlikely(a->plan.tells))
+		flow_end_flags(&t->sides[number], pkts, done);
 	t->stats.hits += done;
 	f->packets += done;
 	f->bytes += bytes;

@@ -3,6 +3,7 @@
 // Behind flow_dp.c's burst, which finds most flows by itself: here is what happens when it does not. Workers.
 #include "flow_index.h"
 
+#include "flow_end.h"
 #include "flow_key.h"
 
 #define MOVE_BUCKETS 16 // of an index that is being left, per burst
@@ -65,7 +66,10 @@ static bool index_remove(struct flow_index *x, uint32_t hash, uint32_t number)
 static void flow_remove(struct flow_table *t, uint32_t number)
 {
 	struct flow_side *s = &t->sides[number];
+	const struct plan *plan = &t->actions[t->flows[number].action].plan;
 
+	if (unlikely(plan->tells))
+		flow_end_note(t, number, plan->tell);
 	if (!index_remove(t->index, s->hash, number) && t->old != NULL)
 		index_remove(t->old, s->hash, number);
 	flow_change_begin(s);
@@ -141,6 +145,7 @@ uint32_t flow_place(struct flow_table *t, const struct flow_key *key, uint32_t h
 	s->key_tail = key->tail;
 	f->packets = f->bytes = 0;
 	s->packets_sum = s->bytes_sum = 0;
+	s->tcp_flags = 0;
 	s->hash = hash;
 	f->used_s = now_s;
 	flow_change_end(s);

@@ -54,6 +54,7 @@ struct flow_side {
 	uint64_t packets_sum, bytes_sum;
 	uint32_t hash;
 	_Atomic uint32_t gen; // odd = being changed
+	uint8_t tcp_flags;    // of all packets of a flow with plan.tells
 };
 
 struct flow_action {
@@ -103,12 +104,16 @@ struct flow_table {
 	struct flow_action
 	    *actions;     // 0 is nobody's, and one more than flows for a flow that goes over to another
 	uint32_t *recent; // numbers of actions, or 0
+	uint32_t source;  // the port's id
 	uint32_t max;
 	// handed over
 	alignas(64) _Atomic uint32_t size;  // writer: control, before the index
 	_Atomic(struct flow_index *) given; // control to worker
 	_Atomic(struct flow_index *) left;  // worker to control
 };
+
+// A key's bytes as fields.
+void flow_key_view(const struct flow *flow, uint64_t tail, struct flow_view *v);
 
 // workers
 

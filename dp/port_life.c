@@ -121,6 +121,8 @@ static int queues_create(struct port *p, struct err *e)
 		p->rxqs[q] = (struct rxq){
 		    .port = p, .port_index = p->index, .id = q, .worker = worker, .owner = worker};
 		p->rxqs[q].flows = flow_create(flow_budget() / FLOW_QUEUE_SHARE, rte_rand());
+		if (p->rxqs[q].flows != NULL)
+			flow_source_set(p->rxqs[q].flows, p->id);
 		if (p->rxqs[q].flows == NULL || txq_init(&p->txqs[q], q, e) < 0)
 			return -ENOMEM;
 	}

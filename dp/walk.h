@@ -29,12 +29,14 @@ struct plan {
 	    again; // 1 + the source's step with which the walk goes on behind the ops, 0 = the plan is complete
 	bool flood : 1; // more than PLAN_DESTS: run the egress half per member when delivering
 	bool gives : 1; // the fields of `rewrite`
+	bool tells : 1; // those of `tell`, when the flow ends
 	uint16_t ops;   // of the source port, to be run for each packet (stage.h)
 	uint16_t
 	    why; // more about `drop`, or about destinations that were excluded: drop_detail.h, 0 = there is no more
 	struct dest dests[PLAN_DESTS];
 	struct rewrite rewrite;
 	uint8_t n_excluded; // destinations, without which the packet goes on
+	uint64_t tell;      // who wants to hear of the flow's end: bits of the extensions' numbers
 };
 
 // Whether it takes the packet to one destination, and that is all. What else there may be stands in front of `dests`.

@@ -224,6 +224,7 @@ void walk_packet(struct walk *k, struct pkt *p, uint8_t from)
 
 	memset(plan, 0, offsetof(struct plan, dests));
 	plan->n_excluded = 0;
+	plan->tell = 0;
 	k->dst_key = 0;
 	k->chosen.is = k->learn = false;
 	k->missed = k->per_packet = k->again = false;

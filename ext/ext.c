@@ -236,11 +236,12 @@ static void ext_free(struct ext *x)
 static struct ext *ext_create(const char *name, const json_t *conf, struct err *e)
 {
 	struct evs_instance *i = calloc(1, sizeof(*i));
-	uint16_t at = 0;
+	static uint16_t next; // numbers are used again as late as possible: flows know theirs for a while
+	uint16_t at = next, n = 0;
 
-	while (at < MAX_EXTS && exts[at] != NULL)
-		at++;
-	if (at == MAX_EXTS) {
+	for (; n < MAX_EXTS && exts[at] != NULL; n++)
+		at = (at + 1) % MAX_EXTS;
+	if (n == MAX_EXTS) {
 		free(i);
 		err_set(e, -ENOSPC, "ext %s: there are %d extensions already, which is the limit", name,
 			MAX_EXTS);
@@ -258,6 +259,7 @@ static struct ext *ext_create(const char *name, const json_t *conf, struct err *
 	i->e.index = at;
 	i->e.switch_index = switch_find(i->e.conf.switch_name)->index;
 	exts[at] = &i->e;
+	next = (at + 1) % MAX_EXTS;
 	blame_name(at, name);
 	return &i->e;
 }

@@ -21,7 +21,7 @@
 #include "dp/walk.h"
 #include "trust.h"
 
-#define MAX_EXTS        64
+#define MAX_EXTS        64 // bits of plan.tell
 #define EXT_MAX_REASONS 32
 #define EXT_THREADS     EVS_MAX_WORKERS // workers, and the control thread for traces
 #define EXT_CONTROL     MAX_WORKERS     // the latter's number

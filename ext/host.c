@@ -15,6 +15,7 @@
 #include "ctrl/api/value.h"
 #include "dp/inject.h"
 #include "dp/worker.h"
+#include "notices.h"
 #include "ports.h"
 
 #define MAX_SENT 1024 // frames on their way to the control thread
@@ -209,6 +210,7 @@ void ext_tick(void *arg)
 	bool revoked = false;
 
 	(void)arg;
+	ext_notices_look();
 	if (++n % LOOK_TICKS == 0)
 		blame_look();
 	for (uint16_t i = 0; i < MAX_EXTS; i++) {

@@ -10,6 +10,7 @@
 
 #include "blame.h"
 #include "ctrl/api/value.h"
+#include "dp/flow_end.h"
 #include "ext_feature.h"
 #include "host.h"
 #include "ports.h"
@@ -145,6 +146,8 @@ int ext_load(struct ext *x, struct err *e)
 		ret = describe(x, e);
 	if (ret == 0)
 		ret = locals_make(x, e);
+	if (ret == 0 && x->is.flows_ended != NULL && flow_ends_open() < 0)
+		ret = err_set(e, -ENOMEM, "ext %s: out of memory", x->conf.name);
 	if (ret == 0)
 		ret = create(x, e);
 	if (ret == 0) {

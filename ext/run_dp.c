@@ -198,6 +198,10 @@ enum drop ext_flow_in(struct walk *k, struct pkt *p, const void *arg)
 	}
 	if (a.chosen)
 		choose(x, k, &a);
+	if (a.notice && x->is.flows_ended != NULL) {
+		k->plan.tells = true;
+		k->plan.tell |= UINT64_C(1) << x->index;
+	}
 	return DROP_NONE;
 }
 

@@ -125,6 +125,8 @@ struct evs_answer {
 	bool flood;             // to every port that would get an unknown address
 	uint8_t n_destinations; // chosen, and none and no flood: the packet is dropped
 	uint32_t destinations[EVS_MAX_DESTINATIONS];
+	bool
+	    notice; // with EVS_PASS or EVS_PACKETS, on the way in: `flows_ended` is to hear of the flow's end
 };
 
 // A packet, for packet calls. `data` is valid during the call.
@@ -154,6 +156,16 @@ struct evs_call {
 };
 
 #define EVS_MAX_WORKERS 17
+
+// The end of a flow for which an answer asked for notice: it was not used for ten seconds, or had to make room, its port was
+// deleted, or it was decided anew without such an answer.
+struct evs_flow_end {
+	uint32_t size;
+	const struct evs_flow *flow; // the fields that were declared
+	uint64_t packets,
+	    bytes;         // since it began; those that no flow decides, as fragments, are not among them
+	uint8_t tcp_flags; // seen in its packets, or'ed
+};
 
 // For errors: a sentence without the extension's name.
 struct evs_why {
@@ -268,6 +280,8 @@ struct evs_extension {
 	// memory is to be understood only where both versions agree. 0, or refused with a sentence: the old one stays.
 	// Without this function what `save` of the old one gives goes to `restore` of this one.
 	int (*upgrade)(void *self, void *old, const char *version, struct evs_why *why);
+	// [control] Ends of flows, in batches, within a second. What is too much to be told is left out, and counted in `ext show`.
+	void (*flows_ended)(void *self, const struct evs_flow_end *const *ends, uint32_t n);
 };
 
 #if defined(__GNUC__)
