@@ -386,11 +386,13 @@ static void kind_validate(const struct conf_view *v, const struct conf_kind *k, 
 		return;
 	names = concerned(v, k);
 	json_object_foreach (names, name, value) {
-		struct err one = {0};
+		struct err one = {.each = e->each, .arg = e->arg};
+		int rc = k->validate(v, name, conf_get(v, k->name, name), &one);
 
-		if (k->validate(v, name, conf_get(v, k->name, name), &one) < 0 || one.code < 0)
-			err_add(e, one.code ? one.code : -EINVAL, "%s",
-				one.text[0] ? one.text : "refused without a reason");
+		if (one.code < 0)
+			err_join(e, &one);
+		else if (rc < 0)
+			err_add(e, rc, "%s %s: refused without a reason", k->name, name);
 	}
 	json_decref(names);
 }

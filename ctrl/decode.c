@@ -404,9 +404,35 @@ static bool param_decode(const struct param *p, const json_t *in, json_t *out, s
 	return false;
 }
 
+struct subject {
+	const char *what;
+	struct err *e;
+};
+
+// A finding by itself says whose it is.
+static void subject_add(const char *finding, void *arg)
+{
+	const struct subject *s = arg;
+	struct err one = {0};
+
+	err_set(&one, -EINVAL, "%s: %s", s->what, finding);
+	s->e->each(one.text, s->e->arg);
+}
+
+// All in one sentence, its subject once.
+static int findings_add(struct err *e, const char *what, const struct err *findings)
+{
+	struct err one = {0};
+
+	err_set(&one, findings->code, "%s: %s", what, findings->text);
+	one.each = findings->each;
+	return e ? err_join(e, &one) : one.code;
+}
+
 int decode_params(const struct param *table, const json_t *in, const char *what, json_t **out, struct err *e)
 {
-	struct err findings = {0};
+	struct subject subject = {what, e};
+	struct err findings = {.each = e && e->each ? subject_add : NULL, .arg = &subject};
 	json_t *decoded = json_object();
 
 	*out = NULL;
@@ -419,7 +445,7 @@ int decode_params(const struct param *table, const json_t *in, const char *what,
 	unknown_report(table, in, &findings);
 	if (findings.code) {
 		json_decref(decoded);
-		return err_add(e, findings.code, "%s: %s", what, findings.text);
+		return findings_add(e, what, &findings);
 	}
 	*out = decoded;
 	return 0;

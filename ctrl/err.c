@@ -36,21 +36,31 @@ int err_set(struct err *e, int code, const char *fmt, ...)
 	return code;
 }
 
+int err_join(struct err *e, const struct err *one)
+{
+	size_t used = strlen(e->text);
+
+	e->code = one->code;
+	if (e->each && !one->each)
+		e->each(one->text, e->arg);
+	if (snprintf(e->text + used, sizeof(e->text) - used, "%s%s", used > 0 ? "; " : "", one->text) >=
+	    (int)(sizeof(e->text) - used))
+		memcpy(e->text + sizeof(e->text) - 4, "...", 4);
+	value_make_printable(e->text);
+	return e->code;
+}
+
 int err_add(struct err *e, int code, const char *fmt, ...)
 {
+	struct err one = {.code = code};
 	va_list ap;
 
 	if (!e)
 		return code;
-	struct err now = *e;
-	now.code = code;
-	if (now.text[0] && strlen(now.text) + 2 < sizeof(now.text))
-		strcat(now.text, "; ");
 	va_start(ap, fmt);
-	err_vappend(&now, fmt, ap);
+	err_vappend(&one, fmt, ap);
 	va_end(ap);
-	*e = now;
-	return code;
+	return err_join(e, &one);
 }
 
 const char *err_name(int errnum)

@@ -13,6 +13,7 @@
 
 #define AWAIT        "await-state"
 #define FINDING_ROOM 24 // kept for "; and 12345 more"
+#define MAX_FINDINGS 200
 
 const struct module *const *saved_port_owner(const struct module *const *m)
 {
@@ -118,16 +119,24 @@ json_t *saved_port_lines(const char *port, struct err *e)
 
 // --- findings
 
-static void finding_add(struct arrival *a, const struct err *e)
+static void finding_add(const char *finding, void *arrival)
 {
-	json_array_append_new(a->findings, must(json_string(e->text)));
+	const struct arrival *a = arrival;
+
+	json_array_append_new(a->findings, must(json_string(finding)));
 }
+
+// What others find, each by itself.
+#define FINDER(a)                               \
+	(struct err)                            \
+	{                                       \
+		.each = finding_add, .arg = (a) \
+	}
 
 #define FINDING(a, ...)                               \
 	do {                                          \
-		struct err one_ = {0};                \
-		err_set(&one_, -EINVAL, __VA_ARGS__); \
-		finding_add(a, &one_);                \
+		struct err one_ = FINDER(a);          \
+		err_add(&one_, -EINVAL, __VA_ARGS__); \
 	} while (0)
 
 // All in one sentence, as many as it holds.
@@ -167,12 +176,10 @@ static json_t *conf_wanted(const struct arrival *a)
 static void row_take(struct arrival *a, const char *kind, const char *name, const json_t *in)
 {
 	json_t *rows = json_object_get(a->rows, kind), *conf;
-	struct err e = {0};
+	struct err e = FINDER(a);
 
-	if (conf_decode(kind, name, in, &conf, &e) < 0) {
-		finding_add(a, &e);
+	if (conf_decode(kind, name, in, &conf, &e) < 0)
 		return;
-	}
 	if (!rows)
 		json_object_set_new(a->rows, kind, rows = must(json_object()));
 	if (json_object_get(rows, name))
@@ -205,17 +212,15 @@ static void row_read(struct arrival *a, const json_t *line)
 void arrival_init(struct arrival *a, const char *port, const struct saved *s, json_t *given)
 {
 	json_t *conf, *line;
-	struct err e = {0};
+	struct err e = FINDER(a);
 	size_t i;
 
 	*a = (struct arrival){.port = port, .s = s, .given = given};
 	a->findings = must(json_array());
 	a->rows = must(json_object());
 	conf = conf_wanted(a);
-	if (conf_decode("port", port, conf, &a->conf, &e) < 0) {
+	if (conf_decode("port", port, conf, &a->conf, &e) < 0)
 		a->conf = NULL;
-		finding_add(a, &e);
-	}
 	json_decref(conf);
 	json_array_foreach (s->rows, i, line)
 		row_read(a, line);
@@ -236,16 +241,14 @@ void arrival_fini(struct arrival *a)
 static void state_check(struct arrival *a, const char *owner, const json_t *records)
 {
 	const struct module *m = owner_find(owner);
-	struct err e = {0};
+	struct err e = FINDER(a);
 
-	if (!m)
+	if (m) {
+		m->check(a->port, a->conf, a->rows, records, a->n_checked++, &e);
+	} else {
 		FINDING(a, "port %s: has state of '%.64s', which is not here", a->port, owner);
-	if (!m || m->check(a->port, a->conf, records, a->n_checked, &e) < 0)
-		a->n_checked = json_array_size(records); // the others of it would be the same story
-	else
-		a->n_checked++;
-	if (e.code)
-		finding_add(a, &e);
+		a->n_checked = json_array_size(records);
+	}
 }
 
 bool arrival_check_state(struct arrival *a)
@@ -255,6 +258,10 @@ bool arrival_check_state(struct arrival *a)
 
 	if (!at)
 		return false;
+	if (json_array_size(a->findings) > MAX_FINDINGS) {
+		FINDING(a, "port %s: the rest of its state was not looked at", a->port);
+		return false;
+	}
 	a->owner = json_object_iter_key(at);
 	records = json_object_iter_value(at);
 	state_check(a, a->owner, records);
@@ -372,11 +379,30 @@ static void edits_make(const struct arrival *a, struct change *ch)
 			change_edit(ch, kind, name, json_incref(row));
 }
 
+// Rows with a name of their own may be there already, of another port.
+static void others_rows_check(struct arrival *a)
+{
+	const char *kind, *name;
+	json_t *rows, *row;
+
+	json_object_foreach (a->rows, kind, rows) {
+		const char *key = port_ref(conf_kind_find(kind))->key;
+
+		json_object_foreach (rows, name, row) {
+			const json_t *here = key ? conf_get(NULL, kind, name) : NULL;
+
+			if (here)
+				FINDING(a, "%s %s: is here already, of port %s", kind, name,
+					json_string_value(json_object_get(here, key)));
+		}
+	}
+}
+
 void arrival_check_conf(struct arrival *a)
 {
 	const json_t *here = conf_get(NULL, "port", a->port);
 	struct diff_step *steps;
-	struct err e = {0};
+	struct err e = FINDER(a);
 	size_t n;
 
 	if (!a->conf)
@@ -385,11 +411,11 @@ void arrival_check_conf(struct arrival *a)
 		compare(a, here);
 		return;
 	}
+	others_rows_check(a);
 	struct change *ch = change_new(NULL);
 
 	edits_make(a, ch);
-	if (change_check(ch, &steps, &n, &e) < 0)
-		finding_add(a, &e);
+	change_check(ch, &steps, &n, &e);
 	diff_free(steps, n);
 }
 

@@ -11,6 +11,7 @@
 #include "ctrl/api/err.h"
 #include "ctrl/api/event.h"
 #include "ctrl/api/jobs.h"
+#include "ctrl/api/log.h"
 #include "ctrl/api/timer.h"
 #include "port.h"
 #include "snap.h"
@@ -28,6 +29,7 @@ struct order {
 	const struct bypass_driver *driver;
 	bool offer;
 	struct bypass_policy policy;
+	char why[120]; // it is withdrawn
 	struct err e;
 };
 
@@ -36,7 +38,7 @@ struct bypass {
 	const struct bypass_driver *driver;
 	enum bypass_state state;
 	struct bypass_policy policy; // that was given, when offered
-	bool ordered;                // an order is under way
+	const struct order *order;   // that is under way; NULL = none
 	char why[200];               // it is withdrawn, or failed
 };
 
@@ -144,23 +146,26 @@ static void order_done(void *arg)
 	struct port *p = port_find(o->port);
 	struct bypass *b = p != NULL ? p->bypass : NULL;
 
-	// It may have gone, or have got another one, meanwhile.
-	if (b != NULL && b->ordered && strcmp(b->device, o->device) == 0) {
-		b->ordered = false;
-		if (o->e.code != 0) {
-			failed(p, b, o);
-		} else {
-			b->state = o->offer ? BYPASS_OFFERED : BYPASS_WITHDRAWN;
-			b->policy = o->policy;
-			event_emit("port-bypass", p->conf.name, "bypass %s is %s%s%s", b->device,
-				   state_names[b->state], o->offer ? "" : ": ", o->offer ? "" : b->why);
-			bypass_follow(p);
-		}
+	if (b == NULL || b->order != o) { // it has gone, or got another one, meanwhile
+		if (o->e.code != 0)
+			log_warn("port %s: bypass %s cannot be withdrawn: %s", o->port, o->device, o->e.text);
+	} else if (o->e.code != 0) {
+		b->order = NULL;
+		failed(p, b, o);
+	} else {
+		b->order = NULL;
+		b->state = o->offer ? BYPASS_OFFERED : BYPASS_WITHDRAWN;
+		b->policy = o->policy;
+		snprintf(b->why, sizeof(b->why), "%s", o->why);
+		event_emit("port-bypass", p->conf.name, "bypass %s is %s%s%s", b->device,
+			   state_names[b->state], o->offer ? "" : ": ", o->why);
+		bypass_follow(p);
 	}
 	free(o);
 }
 
-static void order_give(const struct port *p, struct bypass *b, bool offer)
+// `why` NULL = it is offered, else withdrawn.
+static void order_give(const struct port *p, struct bypass *b, const char *why)
 {
 	struct order *o = calloc(1, sizeof(*o));
 
@@ -169,10 +174,12 @@ static void order_give(const struct port *p, struct bypass *b, bool offer)
 	snprintf(o->port, sizeof(o->port), "%s", p->conf.name);
 	memcpy(o->device, b->device, sizeof(o->device));
 	o->driver = b->driver;
-	o->offer = offer;
-	if (offer)
+	o->offer = why == NULL;
+	if (o->offer)
 		o->policy = policy_of(p);
-	b->ordered = true;
+	else
+		snprintf(o->why, sizeof(o->why), "%s", why);
+	b->order = o;
 	job_run("bypass", order_work, order_done, o);
 }
 
@@ -188,38 +195,51 @@ static struct bypass *bypass_make(struct port *p)
 	return b;
 }
 
+// Why the device may not be offered; NULL = it may.
+static const char *reason_find(const struct port *p, const struct bypass *b, char buf[120])
+{
+	const struct step *step;
+
+	if (port_is_held(p))
+		return "the port waits for its state";
+	step = first_not_honoured(p, b->driver);
+	if (step == NULL)
+		return NULL;
+	snprintf(buf, 120, "it cannot do '%s' (%s)", step->name, stage_name(step->stage));
+	return buf;
+}
+
 void bypass_follow(struct port *p)
 {
+	bool wanted = p->conf.bypass[0] != '\0' && !p->leaving && (p->part != NULL || port_is_held(p));
 	struct bypass *b = p->bypass;
+	char buf[120];
 
-	if (b != NULL && (p->part == NULL || strcmp(b->device, p->conf.bypass) != 0)) {
+	if (b != NULL && (!wanted || strcmp(b->device, p->conf.bypass) != 0)) {
 		bypass_end(p);
 		b = NULL;
 	}
-	if (p->conf.bypass[0] == '\0' || p->part == NULL)
+	if (!wanted || (b == NULL && (b = bypass_make(p)) == NULL))
 		return;
-	if (b == NULL && (b = bypass_make(p)) == NULL)
-		return;
-	const struct step *step = first_not_honoured(p, b->driver);
+	const char *why = reason_find(p, b, buf);
 	struct bypass_policy policy = policy_of(p);
 
-	if (step != NULL && b->state != BYPASS_FAILED)
-		snprintf(b->why, sizeof(b->why), "it cannot do '%s' (%s)", step->name,
-			 stage_name(step->stage));
-	if (b->ordered)
+	if (why != NULL && b->state == BYPASS_WITHDRAWN)
+		snprintf(b->why, sizeof(b->why), "%s", why);
+	if (b->order != NULL)
 		return;
-	if (step != NULL && b->state != BYPASS_WITHDRAWN)
-		order_give(p, b, false);
-	else if (step == NULL &&
+	if (why != NULL && b->state != BYPASS_WITHDRAWN)
+		order_give(p, b, why);
+	else if (why == NULL &&
 		 (b->state != BYPASS_OFFERED || memcmp(&policy, &b->policy, sizeof(policy)) != 0))
-		order_give(p, b, true);
+		order_give(p, b, NULL);
 }
 
 void bypass_end(struct port *p)
 {
 	if (p->bypass == NULL)
 		return;
-	order_give(p, p->bypass, false);
+	order_give(p, p->bypass, "the port does not name it any more");
 	free(p->bypass);
 	p->bypass = NULL;
 }

@@ -4,7 +4,8 @@
 // A port may name one (key `bypass`). Its driver says of every step of the port's walk whether the device does the same;
 // the first one that it does not do withdraws the device: the guest's frames then take the port's own back-end, which
 // the guest's failover driver has beside it, with the same address (virtio 1.2, 5.1.3, VIRTIO_NET_F_STANDBY). When no
-// such step is left the device is offered again. So a feature that adds a step needs to know nothing of this.
+// such step is left the device is offered again. So a feature that adds a step needs to know nothing of this. While the
+// port waits for its state (port_hold.h) the device is withdrawn, too.
 //
 //   unknown ▸ offered ⇄ withdrawn        failed: the device did not do as it was told; tried again by time
 #pragma once
@@ -41,7 +42,7 @@ struct bypass_driver {
 
 void bypass_driver_register(const struct bypass_driver *d);
 int bypass_validate(const struct port_conf *c, struct err *e);
-// The port is shown as `p->part` from now on.
+// The port is shown as `p->part` from now on; NULL = not at all.
 void bypass_follow(struct port *p);
 // The port goes: a device that is offered is withdrawn.
 void bypass_end(struct port *p);

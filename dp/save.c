@@ -102,11 +102,12 @@ static int counters_from(const char *port, const json_t *state, struct port_coun
 	return e->code;
 }
 
-int port_check(const char *port, const json_t *conf, const json_t *records, size_t which, struct err *e)
+int port_check(const char *port, const json_t *conf, const json_t *rows, const json_t *records, size_t which,
+	       struct err *e)
 {
 	struct port_counters n;
 
-	(void)conf;
+	(void)conf, (void)rows;
 	if (which > 0)
 		return err_add(e, -EINVAL, "port %s: its state has counters more than once", port);
 	return counters_from(port, json_array_get(records, 0), &n, e);

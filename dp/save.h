@@ -15,9 +15,11 @@
 struct change;
 
 json_t *port_save(const char *port, uint64_t *at);
-int port_check(const char *port, const json_t *conf, const json_t *records, size_t which, struct err *e);
+int port_check(const char *port, const json_t *conf, const json_t *rows, const json_t *records, size_t which,
+	       struct err *e);
 int port_restore(struct change *ch, const char *port, const json_t *records, struct err *e);
 
 json_t *fdb_save(const char *port, uint64_t *at);
-int fdb_check(const char *port, const json_t *conf, const json_t *records, size_t which, struct err *e);
+int fdb_check(const char *port, const json_t *conf, const json_t *rows, const json_t *records, size_t which,
+	      struct err *e);
 int fdb_restore(struct change *ch, const char *port, const json_t *records, struct err *e);

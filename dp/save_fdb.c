@@ -16,6 +16,7 @@
 #include "ctrl/api/value.h"
 #include "port.h"
 #include "switch.h"
+#include "vlan_kind.h"
 
 #define STEP 256 // entries looked at, and so addresses of a record
 
@@ -63,6 +64,19 @@ struct address {
 	uint16_t vid, age_s;
 };
 
+// What addresses a port can have: of the VLANs that it carries.
+struct reach {
+	bool every_vlan;
+	struct vlan_conf vlan;
+};
+
+static bool carries(const struct reach *r, uint16_t vid)
+{
+	if (r->every_vlan)
+		return true;
+	return r->vlan.mode == VLAN_TRUNK ? r->vlan.allowed[vid / 64] >> (vid % 64) & 1 : vid == r->vlan.vid;
+}
+
 static bool number_from(const json_t *value, json_int_t max, uint16_t *out)
 {
 	json_int_t n = json_integer_value(value);
@@ -71,7 +85,8 @@ static bool number_from(const json_t *value, json_int_t max, uint16_t *out)
 	return json_is_integer(value) && n >= 0 && n <= max;
 }
 
-static int address_from(const char *port, const json_t *item, struct address *a, struct err *e)
+static int address_from(const char *port, const struct reach *r, const json_t *item, struct address *a,
+			struct err *e)
 {
 	const char *text = json_string_value(json_array_get(item, 0));
 
@@ -85,6 +100,10 @@ static int address_from(const char *port, const json_t *item, struct address *a,
 	if (!number_from(json_array_get(item, 2), FDB_AGE_MAX_S, &a->age_s))
 		return err_add(e, -EINVAL, "port %s: the age of its learned address %s must be 0 to %u s",
 			       port, text, FDB_AGE_MAX_S);
+	if (!carries(r, a->vid))
+		return err_add(e, -EINVAL,
+			       "port %s: its learned address %s is of VLAN %u, which it does not carry", port,
+			       text, a->vid);
 	return 0;
 }
 
@@ -100,8 +119,19 @@ static void check_static(const char *port, const struct vswitch *vs, const struc
 			value_print_mac(a->mac, mac), a->vid, owner->conf.name);
 }
 
-int fdb_check(const char *port, const json_t *conf, const json_t *records, size_t which, struct err *e)
+static struct reach reach_of(const char *port, const json_t *conf, const json_t *rows)
 {
+	const char *type = json_string_value(json_object_get(conf, "type"));
+	struct reach r = {.every_vlan = type != NULL && strcmp(type, "uplink") == 0};
+
+	vlan_conf_from(json_object_get(json_object_get(rows, "vlan"), port), &r.vlan);
+	return r;
+}
+
+int fdb_check(const char *port, const json_t *conf, const json_t *rows, const json_t *records, size_t which,
+	      struct err *e)
+{
+	const struct reach reach = reach_of(port, conf, rows);
 	const char *sw = json_string_value(json_object_get(conf, "switch"));
 	const struct vswitch *vs = sw != NULL ? switch_find(sw) : NULL;
 	const json_t *record = json_array_get(records, which), *item;
@@ -114,7 +144,7 @@ int fdb_check(const char *port, const json_t *conf, const json_t *records, size_
 		return err_add(e, -EINVAL, "port %s: its state has more than %u addresses in one record",
 			       port, STEP);
 	json_array_foreach (record, i, item)
-		if (address_from(port, item, &a, e) == 0 && vs != NULL)
+		if (address_from(port, &reach, item, &a, e) == 0 && vs != NULL)
 			check_static(port, vs, &a, e);
 	return e->code;
 }
@@ -123,34 +153,22 @@ struct load {
 	char port[PORT_NAME_SIZE];
 	struct fdb *fdb;
 	uint16_t index;
-	bool every_vlan;
-	struct vlan_conf vlan;
+	struct reach reach;
 	json_t *records;
 	uint32_t now_s;
 	uint64_t *keys; // that are there because of us
 	size_t n_keys;
 };
 
-static bool carries(const struct load *l, uint16_t vid)
-{
-	if (l->every_vlan)
-		return true;
-	return l->vlan.mode == VLAN_TRUNK ? l->vlan.allowed[vid / 64] >> (vid % 64) & 1 : vid == l->vlan.vid;
-}
-
 static int address_load(struct load *l, const json_t *item, struct err *e)
 {
 	struct address a;
 
-	if (address_from(l->port, item, &a, e) < 0)
+	if (address_from(l->port, &l->reach, item, &a, e) < 0)
 		return e->code;
 	uint64_t key = fdb_key(a.mac, a.vid);
 	uint32_t seen_s = l->now_s - a.age_s;
 
-	if (!carries(l, a.vid))
-		return err_set(e, -EINVAL,
-			       "port %s: its state has an address of VLAN %u, which it does not carry",
-			       l->port, a.vid);
 	if (fdb_lookup(l->fdb, key) == l->index)
 		return 0; // it has been heard here since
 	enum fdb_result r = fdb_learn(l->fdb, key, l->index, seen_s);
@@ -223,8 +241,7 @@ int fdb_restore(struct change *ch, const char *port, const json_t *records, stru
 	strcpy(l->port, p->conf.name);
 	l->fdb = switch_at(p->switch_index)->fdb;
 	l->index = p->index;
-	l->every_vlan = p->conf.type == PORT_UPLINK;
-	l->vlan = p->vlan;
+	l->reach = (struct reach){p->conf.type == PORT_UPLINK, p->vlan};
 	l->records = json_incref((json_t *)records);
 	l->now_s = now_s();
 	change_undo(ch, load_undo, l);

@@ -406,8 +406,10 @@ static void ports_published(const struct snap *s)
 		if (p->part != s->ports[i]) {
 			retire(p->part);
 			p->part = (struct snap_port *)s->ports[i];
-			bypass_follow(p);
+			p->built = true;
 		}
+		if (p->built)
+			bypass_follow(p);
 		p->built = false;
 	}
 	for (uint16_t i = 0; i < MAX_SWITCHES; i++) {

@@ -18,7 +18,7 @@ static struct { // writer: jobs thread
 	_Atomic int n_told;
 	bool offered;
 	struct bypass_policy policy;
-	_Atomic bool refuses;
+	_Atomic int n_refusals; // of the next orders
 } told;
 
 static bool stand_in_claims(const char *device)
@@ -34,7 +34,9 @@ static bool stand_in_honours(const struct port *p, const struct step *s)
 
 static int stand_in_set(const char *device, const struct bypass_policy *policy, struct err *e)
 {
-	int rc = told.refuses ? err_set(e, -EIO, "%s does not answer", device) : 0;
+	int rc = told.n_refusals > 0 ? err_set(e, -EIO, "%s does not answer", device) : 0;
+
+	told.n_refusals -= rc != 0;
 
 	told.offered = policy != NULL;
 	if (policy != NULL)
@@ -96,7 +98,7 @@ static void begin(void)
 {
 	bypass_driver_register(&stand_in);
 	told.n_told = 0;
-	told.refuses = false;
+	told.n_refusals = 0;
 	sw("sw0", "internal");
 	port("a", "sw0", "{'bypass': 'stand-in'}");
 	expect_state("a", "offered", "");
@@ -136,18 +138,42 @@ START_TEST(what_concerns_others_is_not_told)
 	port("b", "sw0", "{'vm': 'metered'}");
 	port("a", "sw0", "{'bypass': 'stand-in', 'mtu': 1400}");
 	expect_state("a", "offered", "");
-	ck_assert_int_eq(told.n_told, 1);
+	// Orders are carried out in turn: one too many would have come before this one.
+	port("a", "sw0", "{'bypass': 'stand-in', 'mtu': 1400, 'mac': '02:00:00:00:00:0a'}");
+	expect_told(2);
+	ck_assert(told.policy.has_mac);
 }
 END_TEST
 
 START_TEST(a_device_that_fails_is_named_and_tried_again)
 {
 	begin();
-	told.refuses = true;
+	told.n_refusals = 1;
 	port("a", "sw0", "{'bypass': 'stand-in', 'vm': 'metered'}");
 	expect_state("a", "failed", "cannot be withdrawn: stand-in does not answer");
-	told.refuses = false;
 	expect_state("a", "withdrawn", "'meter'");
+}
+END_TEST
+
+START_TEST(a_failure_at_the_end_of_its_port_is_not_its_successors)
+{
+	begin();
+	told.n_refusals = 1;
+	changes("{'port': {'a': null}}",
+		"{'port': {'a': {'switch': 'sw0', 'type': 'guest', 'device': 'ring:a', "
+		"'bypass': 'stand-in'}}}");
+	expect_state("a", "offered", "");
+	ck_assert_int_eq(told.n_told, 3);
+}
+END_TEST
+
+START_TEST(a_port_that_waits_for_its_state_has_none)
+{
+	begin();
+	port("w", "sw0", "{'bypass': 'stand-in', 'await-state': 600}");
+	expect_state("w", "withdrawn", "waits for its state");
+	port("w", "sw0", "{'bypass': 'stand-in'}");
+	expect_state("w", "offered", "");
 }
 END_TEST
 
@@ -185,6 +211,8 @@ int main(void)
 	tcase_add_test(t, it_is_told_what_it_does_instead_of_the_walk);
 	tcase_add_test(t, what_concerns_others_is_not_told);
 	tcase_add_test(t, a_device_that_fails_is_named_and_tried_again);
+	tcase_add_test(t, a_failure_at_the_end_of_its_port_is_not_its_successors);
+	tcase_add_test(t, a_port_that_waits_for_its_state_has_none);
 	tcase_add_test(t, it_is_withdrawn_when_its_key_or_its_port_goes);
 	tcase_add_test(t, unknown_devices_are_refused);
 	suite_add_tcase(s, t);

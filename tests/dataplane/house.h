@@ -62,8 +62,9 @@ void expect_drops(const char *port, const char *reason, uint64_t n); // since th
 void expect_fdb(const char *sw, uint16_t vid, const uint8_t mac[6], const char *port); // port NULL = unknown
 
 void ring_queue(const char *port, const struct frame *f); // waits for the next round
-void house_settle(void);        // until every driver is open, as after a change of a port's address
-void house_turn(void);          // of the control thread's loop: timers that are due
+void house_settle(void); // until every driver is open, as after a change of a port's address
+void house_turn(
+    void); // of the control thread's loop: timers that are due. Fails when the test takes half a minute
 void house_rounds(void);        // rounds of the worker until nothing moves
 void house_flows(bool on);      // compile and use flows (the start), or let every packet take the walk
 void house_seconds(uint32_t n); // so much time goes by, addresses age

@@ -7,7 +7,6 @@
 #include "ctrl/api/module.h"
 #include "ctrl/change.h"
 #include "ctrl/engine.h"
-#include "ctrl/loop.h"
 #include "ctrl/saved_port.h"
 #include "dp/port.h"
 #include "dp/switch.h"
@@ -89,7 +88,7 @@ static const char *import(const char *name, const char *given)
 			;
 		engine_queue(import_turn, &i);
 		while (!engine_is_idle())
-			loop_turn();
+			house_turn();
 		e = i.e;
 		arrival_fini(&i.a);
 	}
@@ -385,6 +384,94 @@ START_TEST(what_others_do_not_own_does_not_come_along)
 }
 END_TEST
 
+START_TEST(an_entry_that_is_another_ports_here_stays_so)
+{
+	static const char entry[] = "{'switch': 'sw0', 'mac': '02:00:00:00:00:0b', 'port': '%s'}";
+	char conf[128];
+
+	port("a", "sw0", NULL);
+	snprintf(conf, sizeof(conf), entry, "a");
+	set("fdb", "sw0/0/02:00:00:00:00:0b", conf);
+	export("a");
+	del("port", "a");
+	port("b", "sw0", NULL);
+	snprintf(conf, sizeof(conf), entry, "b");
+	set("fdb", "sw0/0/02:00:00:00:00:0b", conf);
+	import_refused("a", "fdb sw0/0/02:00:00:00:00:0b: is here already, of port b");
+	expect_fdb("sw0", 0, MAC_B, "b");
+}
+END_TEST
+
+// Of the file, without any change.
+static json_t *findings(const char *name)
+{
+	struct arrival a;
+	struct saved s;
+	struct err e = {0};
+
+	ck_assert_int_eq(saved_read(file, n_file, &s, &e), 0);
+	arrival_init(&a, name, &s, json_object());
+	while (arrival_check_state(&a))
+		;
+	arrival_check_conf(&a);
+	json_t *list = json_incref(a.findings);
+
+	arrival_fini(&a);
+	saved_free(&s);
+	return list;
+}
+
+static void expect_finding(const json_t *list, size_t at, const char *words)
+{
+	const char *text = json_string_value(json_array_get(list, at));
+
+	ck_assert_msg(text != NULL && strstr(text, words) != NULL, "\"%s\" does not say \"%s\"", text, words);
+}
+
+START_TEST(everything_that_does_not_fit_is_said_each_by_itself)
+{
+	a_moves(NULL);
+	replace("\"mtu\":1500", "\"mtu\":1");
+	replace("\"queues\":1", "\"queues\":0,\"colour\":1");
+	replace("\"rx_packets\":3", "\"rx_rackets\":3");
+	replace("\"02:00:00:00:00:0a\",0,", "\"02:00:00:00:00:0a\",7,");
+	replace("\"02:00:00:00:00:0c\",0,", "\"03:00:00:00:00:0c\",0,");
+	json_t *list = findings("a");
+
+	ck_assert_uint_eq(json_array_size(list), 7);
+	expect_finding(list, 0, "port a: queues");
+	expect_finding(list, 1, "port a: mtu");
+	expect_finding(list, 2, "port a: unknown parameter colour");
+	expect_finding(list, 3, "no number of packets or bytes for rx_packets");
+	expect_finding(list, 4, "counts rx_rackets");
+	json_decref(list);
+}
+END_TEST
+
+START_TEST(findings_of_several_records_and_objects_are_all_said)
+{
+	char more[512], *at;
+
+	a_moves("{'mac': null, 'bypass': null}");
+	port("own", "sw0", "{'mac': '02:00:00:00:00:0c'}");
+	at = strstr(file, "{\"owner\":\"fdb\"");
+	snprintf(more, sizeof(more), "%.*s\n{\"owner\":\"fdb\",\"state\":7}\n{\"owner\":\"fdb\",\"state\":8}",
+		 (int)strcspn(at, "\n"), at);
+	at = strndup(at, strcspn(at, "\n"));
+	replace(at, more);
+	free(at);
+	replace("{\"end\":3}", "{\"end\":5}");
+	replace("\"switch\":\"sw0\"", "\"switch\":\"sw9\"");
+	json_t *list = findings("a");
+
+	ck_assert_uint_eq(json_array_size(list), 3);
+	expect_finding(list, 0, "no list of learned addresses");
+	expect_finding(list, 1, "no list of learned addresses");
+	expect_finding(list, 2, "no such switch sw9");
+	json_decref(list);
+}
+END_TEST
+
 START_TEST(ten_thousand_addresses_move)
 {
 	uint8_t mac[6] = {2, 1};
@@ -422,6 +509,9 @@ int main(void)
 	tcase_add_test(t, a_port_that_is_there_must_be_the_same);
 	tcase_add_test(t, an_address_that_others_have_by_configuration_is_refused);
 	tcase_add_test(t, what_others_do_not_own_does_not_come_along);
+	tcase_add_test(t, an_entry_that_is_another_ports_here_stays_so);
+	tcase_add_test(t, everything_that_does_not_fit_is_said_each_by_itself);
+	tcase_add_test(t, findings_of_several_records_and_objects_are_all_said);
 	tcase_add_test(t, ten_thousand_addresses_move);
 	suite_add_tcase(s, t);
 	return house_run(s, 0);

@@ -60,7 +60,8 @@ static void owners_look(const struct saved *s)
 		for (size_t i = 0; i < json_array_size(records); i++) {
 			struct err e = {0};
 
-			require((*m)->check("p", s->conf, records, i, &e) == 0 || (e.code && e.text[0]));
+			require((*m)->check("p", s->conf, NULL, records, i, &e) == 0 ||
+				(e.code && e.text[0]));
 		}
 	}
 }

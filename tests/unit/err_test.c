@@ -31,6 +31,29 @@ START_TEST(add_joins_findings)
 }
 END_TEST
 
+static void finding_note(const char *finding, void *list)
+{
+	strcat(strcat(list, finding), "|");
+}
+
+START_TEST(findings_are_told_each_by_itself)
+{
+	char list[200] = "";
+	struct err e = {.each = finding_note, .arg = list}, told = e, quiet = {0};
+
+	err_add(&told, -EINVAL, "one");
+	err_add(&told, -EINVAL, "two; in two parts");
+	err_join(&e, &told);
+	err_set(&quiet, -ERANGE, "three");
+	ck_assert_int_eq(err_join(&e, &quiet), -ERANGE);
+	ck_assert_str_eq(list, "one|two; in two parts|three|");
+	ck_assert_str_eq(e.text, "one; two; in two parts; three");
+	err_set(&e, -EIO, "four");
+	ck_assert_ptr_null(e.each);
+	ck_assert_str_eq(list, "one|two; in two parts|three|");
+}
+END_TEST
+
 START_TEST(long_sentences_are_cut_visibly)
 {
 	struct err e = {0};
@@ -65,6 +88,7 @@ int main(void)
 
 	tcase_add_test(t, set_returns_the_code_and_keeps_the_sentence);
 	tcase_add_test(t, add_joins_findings);
+	tcase_add_test(t, findings_are_told_each_by_itself);
 	tcase_add_test(t, long_sentences_are_cut_visibly);
 	tcase_add_test(t, unprintable_bytes_cannot_reach_a_terminal);
 	tcase_add_test(t, names_begin_small);
