@@ -1,7 +1,7 @@
 // Run-time state of a port that travels with it (ctrl/api/module.h): its counters, and what was learned on it.
 //
 //   port: {"rx_packets": N, …, "dropped": {"reason": N, …}}                          one record
-//   fdb:  [["02:00:00:00:00:01", VLAN, seconds since it was seen], …]                as many as it takes
+//   fdb:  "02:00:00:00:00:01 VLAN AGE,…": seconds since it was seen                  as many as it takes
 //
 // Control thread.
 #pragma once

@@ -286,16 +286,18 @@ static const struct {
     {"\"runt\":1", "\"no-such-reason\":1", "no-such-reason"},
     {"\"runt\":1", "\"runt\":[1]", "runt"},
     {"{\"runt\":1}", "7", "no counters"},
-    {"\"02:00:00:00:00:0a\",0,", "\"03:00:00:00:00:0a\",0,", "03:00:00:00:00:0a"},
-    {"\"02:00:00:00:00:0a\",0,", "\"02:00:00:00:00\",0,", "02:00:00:00:00"},
-    {"\"02:00:00:00:00:0a\",0,", "\"00:00:00:00:00:00\",0,", "00:00:00:00:00:00"},
-    {"\"02:00:00:00:00:0a\",0,", "5,0,", "address that is none"},
-    {"\"02:00:00:00:00:0a\",0,", "\"02:00:00:00:00:0a\",4095,", "VLAN"},
-    {"\"02:00:00:00:00:0a\",0,", "\"02:00:00:00:00:0a\",-1,", "VLAN"},
-    {"\"02:00:00:00:00:0a\",0,", "\"02:00:00:00:00:0a\",\"0\",", "VLAN"},
-    {"\"02:00:00:00:00:0a\",0,", "\"02:00:00:00:00:0a\",7,", "VLAN 7, which it does not carry"},
-    {"\"02:00:00:00:00:0c\",0,", "\"02:00:00:00:00:0c\",0,99999,", "address that is none"},
-    {"[[\"02", "[99,[\"02", "address that is none"},
+    {"02:00:00:00:00:0a 0 ", "03:00:00:00:00:0a 0 ", "03:00:00:00:00:0a"},
+    {"02:00:00:00:00:0a 0 ", "02:00:00:00:00 0 ", "02:00:00:00:00"},
+    {"02:00:00:00:00:0a 0 ", "00:00:00:00:00:00 0 ", "00:00:00:00:00:00"},
+    {"02:00:00:00:00:0a 0 ", "5 0 ", "address that is none: 5"},
+    {"02:00:00:00:00:0a 0 ", "02:00:00:00:00:0a 4095 ", "VLAN"},
+    {"02:00:00:00:00:0a 0 ", "02:00:00:00:00:0a -1 ", "VLAN"},
+    {"02:00:00:00:00:0a 0 ", "02:00:00:00:00:0a  ", "VLAN"},
+    {"02:00:00:00:00:0a 0 ", "02:00:00:00:00:0a 7 ", "VLAN 7, which it does not carry"},
+    {"02:00:00:00:00:0a 0 ", "02:00:00:00:00:0a 0 x", "age"},
+    {"02:00:00:00:00:0c 0 ", "02:00:00:00:00:0c 0 9999", "age"},
+    {"02:00:00:00:00:0c 0 ", "02:00:00:00:00:0c ", "address that is none"},
+    {"\"state\":\"02", "\"state\":\",02", "address that is none"},
 };
 
 START_TEST(what_does_not_fit_is_refused_whole)
@@ -336,7 +338,7 @@ START_TEST(a_refusal_leaves_a_port_that_is_there_as_it_was)
 {
 	a_moves(NULL);
 	port("a", "sw0", NULL);
-	replace("\"02:00:00:00:00:0c\",0,", "\"02:00:00:00:00:0c\",9,"); // one of them only
+	replace("02:00:00:00:00:0c 0 ", "02:00:00:00:00:0c 9 "); // one of them only
 	import_refused("a", "VLAN 9");
 	ck_assert_uint_eq(counters("a").rx_packets, 0);
 	expect_fdb("sw0", 0, MAC_A, NULL);
@@ -434,8 +436,8 @@ START_TEST(everything_that_does_not_fit_is_said_each_by_itself)
 	replace("\"mtu\":1500", "\"mtu\":1");
 	replace("\"queues\":1", "\"queues\":0,\"colour\":1");
 	replace("\"rx_packets\":3", "\"rx_rackets\":3");
-	replace("\"02:00:00:00:00:0a\",0,", "\"02:00:00:00:00:0a\",7,");
-	replace("\"02:00:00:00:00:0c\",0,", "\"03:00:00:00:00:0c\",0,");
+	replace("02:00:00:00:00:0a 0 ", "02:00:00:00:00:0a 7 ");
+	replace("02:00:00:00:00:0c 0 ", "03:00:00:00:00:0c 0 ");
 	json_t *list = findings("a");
 
 	ck_assert_uint_eq(json_array_size(list), 7);
@@ -468,6 +470,20 @@ START_TEST(findings_of_several_records_and_objects_are_all_said)
 	expect_finding(list, 0, "no list of learned addresses");
 	expect_finding(list, 1, "no list of learned addresses");
 	expect_finding(list, 2, "no such switch sw9");
+	json_decref(list);
+}
+END_TEST
+
+START_TEST(every_rule_that_a_row_breaks_is_said)
+{
+	a_moves(NULL);
+	replace("{\"end\":3}", "{\"conf\":{\"mode\":\"untagged\",\"allowed\":\"1\",\"prune\":\"2\"},\"kind\":"
+			       "\"vlan\"}\n{\"end\":4}");
+	json_t *list = findings("a");
+
+	ck_assert_uint_eq(json_array_size(list), 2);
+	expect_finding(list, 0, "vlan a: allowed goes with mode trunk");
+	expect_finding(list, 1, "vlan a: prune goes with mode trunk");
 	json_decref(list);
 }
 END_TEST
@@ -512,6 +528,7 @@ int main(void)
 	tcase_add_test(t, an_entry_that_is_another_ports_here_stays_so);
 	tcase_add_test(t, everything_that_does_not_fit_is_said_each_by_itself);
 	tcase_add_test(t, findings_of_several_records_and_objects_are_all_said);
+	tcase_add_test(t, every_rule_that_a_row_breaks_is_said);
 	tcase_add_test(t, ten_thousand_addresses_move);
 	suite_add_tcase(s, t);
 	return house_run(s, 0);

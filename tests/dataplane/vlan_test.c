@@ -36,6 +36,18 @@ START_TEST(access_leaves_tagged_by_uplink_and_trunk)
 }
 END_TEST
 
+START_TEST(copies_of_a_frame_have_each_their_own_tag)
+{
+	vlans();
+	port("more10", "sw0", NULL); // is served behind those that tag
+	set("vlan", "more10", "{'mode': 'access', 'vlan': 10}");
+	inject("acc10", eth(MAC_ALL, MAC_A));
+	expect("u", tagged(MAC_ALL, MAC_A, 10));
+	expect("trunk", tagged(MAC_ALL, MAC_A, 10));
+	expect("more10", eth(MAC_ALL, MAC_A));
+}
+END_TEST
+
 START_TEST(uplink_tag_is_removed_for_access)
 {
 	vlans();
@@ -253,6 +265,7 @@ int main(void)
 	tcase_add_checked_fixture(t, house_setup, house_teardown);
 	tcase_add_test(t, untagged_stays_among_untagged);
 	tcase_add_test(t, access_leaves_tagged_by_uplink_and_trunk);
+	tcase_add_test(t, copies_of_a_frame_have_each_their_own_tag);
 	tcase_add_test(t, uplink_tag_is_removed_for_access);
 	tcase_add_test(t, tags_are_refused_on_untagged_and_access_ports);
 	tcase_add_test(t, priority_tags_count_as_untagged);

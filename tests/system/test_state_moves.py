@@ -79,10 +79,10 @@ def document(daemon):
 def saved(daemon, n, *rows, name="vm1"):
     """The file of a port with n learned addresses, made by hand."""
     state = dict.fromkeys(("rx_bytes", "tx_bytes", "tx_packets", "made", "consumed", "held_in", "held_out"), 0)
-    list_ = [[":".join(f"{b:02x}" for b in mac(i)), 0, 1] for i in range(n)]
+    list_ = [":".join(f"{b:02x}" for b in mac(i)) + " 0 1" for i in range(n)]
     lines = [{"evswitch-port": 1, "conf": {"switch": "sw0", "type": "guest", "socket": f"{daemon.dir}/{name}.sock"}}, *rows,
              {"owner": "port", "state": state | {"rx_packets": n, "delivered": n, "dropped": {}}}]
-    lines += [{"owner": "fdb", "state": list_[i:i + 256]} for i in range(0, n, 256)]
+    lines += [{"owner": "fdb", "state": ",".join(list_[i:i + 256])} for i in range(0, n, 256)]
     lines.append({"end": len(lines)})
     file = daemon.dir / f"{name}-{n}.state"
     file.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))

@@ -16,11 +16,11 @@ RECORD = 256
 
 def made(directory):
     """The file of such a port, made by hand."""
-    addresses = [[f"02:00:00:01:{i >> 8:02x}:{i & 255:02x}", 0, 1] for i in range(ADDRESSES)]
+    addresses = [f"02:00:00:01:{i >> 8:02x}:{i & 255:02x} 0 1" for i in range(ADDRESSES)]
     names = "rx_packets rx_bytes tx_packets tx_bytes made delivered consumed held_in held_out".split()
     lines = [{"evswitch-port": 1, "conf": {"switch": "sw0", "type": "guest", "socket": f"{directory}/vm1.sock"}},
              {"owner": "port", "state": dict.fromkeys(names, 0) | {"dropped": {}}}]
-    lines += [{"owner": "fdb", "state": addresses[i:i + RECORD]} for i in range(0, ADDRESSES, RECORD)]
+    lines += [{"owner": "fdb", "state": ",".join(addresses[i:i + RECORD])} for i in range(0, ADDRESSES, RECORD)]
     lines.append({"end": len(lines)})
     file = directory / "made.state"
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
