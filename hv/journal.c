@@ -212,8 +212,8 @@ static void complete(const struct virtq *r, struct place p, uint16_t id)
 		virtq_log_at(r, &r->packed[p.at], sizeof(r->packed[p.at]));
 }
 
-// Completes what is missing of n descriptors, the first one last. Behind a completed chain of several its other
-// descriptors look like a chain of their own: to complete that, too, harms nobody, as the driver does not look there.
+// Completes n descriptors, the first one last. Behind a completed chain of several its other descriptors look like a chain
+// of their own: to complete that, too, harms nobody, as the driver does not look there.
 static void finish(const struct virtq *r, struct place from, uint32_t n)
 {
 	uint16_t first, id;
@@ -222,11 +222,8 @@ static void finish(const struct virtq *r, struct place from, uint32_t n)
 	for (uint32_t i = step; i < n; i += step) {
 		struct place p = place_after(r, from, i);
 
-		step = 1;
-		if (!is_used(r, p)) {
-			step = chain_length(r, p, n - i, &id);
-			complete(r, p, id);
-		}
+		step = chain_length(r, p, n - i, &id);
+		complete(r, p, id);
 	}
 	complete(r, from, first);
 }

@@ -6,8 +6,9 @@
 // been shown the burst stands in the ring, as the first of its descriptors is written last:
 //
 //   the first is used       all of the burst is done, the ring stands behind it
-//   it is not               those already written cannot be taken back, so what is missing is completed, empty;
-//                           when nothing of the burst is in the record yet, it is taken again
+//   it is not               the driver has looked at none of them, and those already written cannot be taken back: all
+//                           are completed, empty. So no frame is torn, and those that the sender's ring gives again
+//                           come once, in their order. When nothing of the burst is in the record yet, it is taken again
 //
 // A record is about one ring of one port, by name, and only until the front end is told the position (GET_VRING_BASE). It
 // is not believed when the front end now says something else than before, when the ring lies elsewhere or has another

@@ -195,8 +195,8 @@ bool virtq_attach(struct virtq *r, int vid, uint16_t index, const struct virtq_m
 	if (v.callfd >= 0 && !call_take(r, v.callfd))
 		return false;
 	if (r->is_packed) {
+		journal_follow(j, r, resumed); // an old record goes before the event word vouches for it
 		packed_notify(r, false);
-		journal_follow(j, r, resumed);
 	} else {
 		split_notify(r, false);
 		journal_end(j);

@@ -39,11 +39,19 @@ END_TEST
 START_TEST(copies_of_a_frame_have_each_their_own_tag)
 {
 	vlans();
-	port("more10", "sw0", NULL); // is served behind those that tag
+	port("more10", "sw0", NULL);
 	set("vlan", "more10", "{'mode': 'access', 'vlan': 10}");
-	inject("acc10", eth(MAC_ALL, MAC_A));
-	expect("u", tagged(MAC_ALL, MAC_A, 10));
+	inject("trunk", tagged(MAC_ALL, MAC_B, 10));
+	expect("u", tagged(MAC_ALL, MAC_B, 10));
+	expect("acc10", eth(MAC_ALL, MAC_B));
+	expect("more10", eth(MAC_ALL, MAC_B));
+	// The first one makes the trunk, where the second gets its tag, the first port that the burst is sent to.
+	ring_queue("acc10", eth(MAC_B, MAC_A));
+	ring_queue("acc10", eth(MAC_ALL, MAC_A));
+	house_rounds();
+	expect("trunk", tagged(MAC_B, MAC_A, 10));
 	expect("trunk", tagged(MAC_ALL, MAC_A, 10));
+	expect("u", tagged(MAC_ALL, MAC_A, 10));
 	expect("more10", eth(MAC_ALL, MAC_A));
 }
 END_TEST

@@ -8,7 +8,9 @@
 """
 
 import json
+import queue
 import subprocess
+import threading
 
 import pytest
 from conftest import BUILD, wait_for
@@ -19,14 +21,22 @@ CALM = ("--mode", "paced", "--rate", RATE, "--ring", 1024, "--frames", 2000)  # 
 
 
 class Front:
-    """bench-front with what it says, line by line."""
+    """bench-front with what it says, line by line. It is read all the time: with a full pipe it would stand still."""
 
     def __init__(self, *words):
         self.process = subprocess.Popen([str(BUILD / "bench-front"), *map(str, words)], stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, text=True)
+        self.lines = queue.SimpleQueue()
+        self.reader = threading.Thread(target=self.read)
+        self.reader.start()
+
+    def read(self):
+        for line in self.process.stdout:
+            self.lines.put(line)
+        self.lines.put("")
 
     def line(self):
-        line = self.process.stdout.readline()
+        line = self.lines.get()
         assert line, f"bench-front ended: {self.process.stderr.read()}"
         return json.loads(line)
 
@@ -47,6 +57,7 @@ class Front:
 
     def destroy(self):
         self.process.kill()
+        self.reader.join()
         self.process.communicate()
 
 
