@@ -61,13 +61,18 @@ bool doctor_read(const struct doctor *d, char *buf, size_t size, const char *pat
 	va_end(ap);
 	snprintf(full, sizeof(full), "%s%s", d->root, below);
 	int fd = open(full, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, buf, size - 1);
+	ssize_t n = fd < 0 ? -1 : 1;
+	size_t len = 0;
 
+	while (n > 0 && len < size - 1) { // the kernel gives its own files in parts
+		n = read(fd, buf + len, size - 1 - len);
+		len += n > 0 ? (size_t)n : 0;
+	}
 	if (fd >= 0)
 		close(fd);
-	buf[n > 0 ? n : 0] = '\0';
-	if (n > 0 && buf[n - 1] == '\n')
-		buf[n - 1] = '\0';
+	if (len > 0 && buf[len - 1] == '\n')
+		len--;
+	buf[len] = '\0';
 	return n >= 0;
 }
 

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -15,11 +14,12 @@
 #include "api/jobs.h"
 #include "api/timer.h"
 #include "must.h"
+#include "tube.h"
 
 #define CHUNK 65536
 
 struct input {
-	int fd; // our own
+	struct tube from; // a regular file, too: its descriptor
 	size_t max_bytes;
 	char *text;
 	size_t n, room;
@@ -39,7 +39,8 @@ static int chunk_read(struct input *in)
 		in->room = in->room * 2 + CHUNK;
 		in->text = must(realloc(in->text, in->room));
 	}
-	n = read(in->fd, in->text + in->n, CHUNK);
+	n = in->watch ? tube_read(&in->from, in->text + in->n, CHUNK)
+		      : read(in->from.fd, in->text + in->n, CHUNK);
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
 		return 1;
 	if (n < 0)
@@ -53,7 +54,8 @@ static int chunk_read(struct input *in)
 static void input_free(struct input *in)
 {
 	watch_stop(in->watch);
-	close(in->fd);
+	if (in->from.fd >= 0)
+		close(in->from.fd);
 	free(in->text);
 	free(in);
 }
@@ -76,31 +78,29 @@ static void file_read(void *arg)
 		;
 }
 
-static void stream_read(int fd, void *arg)
+static void tube_ready(int fd, void *arg)
 {
-	struct input *in = arg;
-	struct pollfd ready = {.fd = fd, .events = POLLIN};
-
-	// another reader of the same pipe may have been faster
-	if (poll(&ready, 1, 0) == 1 && chunk_read(in) <= 0)
-		input_done(in);
+	(void)fd;
+	if (chunk_read(arg) <= 0)
+		input_done(arg);
 }
 
 struct input *input_start(int fd, size_t max_bytes,
 			  void (*done)(char *text, size_t n, const struct err *e, void *arg), void *arg)
 {
 	struct input *in = must(calloc(1, sizeof(*in)));
+	struct err why = {0};
 	struct stat st;
 
-	*in = (struct input){.max_bytes = max_bytes, .done = done, .arg = arg};
-	in->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	if (in->fd < 0) {
-		err_set(&in->e, -errno, "the file cannot be read: %s", err_name(errno));
-		control_post("input", input_done, in);
-	} else if (fstat(in->fd, &st) == 0 && (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))) {
+	*in = (struct input){.from.fd = -1, .max_bytes = max_bytes, .done = done, .arg = arg};
+	if (fstat(fd, &st) == 0 && (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))) {
+		in->from.fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 		job_run("input", file_read, input_done, in);
+	} else if (tube_open(&in->from, fd, O_RDONLY, &why) < 0) {
+		err_set(&in->e, why.code, "the file cannot be read: %s", why.text);
+		control_post("input", input_done, in);
 	} else {
-		in->watch = watch_start("input", in->fd, stream_read, in);
+		in->watch = watch_start("input", in->from.fd, tube_ready, in);
 		if (!in->watch) {
 			err_set(&in->e, -EINVAL, "the file is no regular file, pipe, terminal or socket");
 			control_post("input", input_done, in);

@@ -7,8 +7,6 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
-#include <limits.h>
-#include <poll.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -17,9 +15,10 @@
 #include "api/jobs.h"
 #include "loop.h"
 #include "must.h"
+#include "tube.h"
 
 struct output {
-	int fd; // our own
+	struct tube to; // a regular file, too: its descriptor
 	char *text;
 	size_t n, at;
 	struct err e;
@@ -33,8 +32,8 @@ static void output_free(struct output *out)
 {
 	if (out->writable)
 		event_free(out->writable);
-	if (out->fd >= 0)
-		close(out->fd);
+	if (out->to.fd >= 0)
+		close(out->to.fd);
 	free(out->text);
 	free(out);
 }
@@ -54,10 +53,11 @@ static void failed(struct output *out)
 }
 
 // One write: true = there is more to do.
-static bool chunk_write(struct output *out, size_t max)
+static bool chunk_write(struct output *out)
 {
+	const char *from = out->text + out->at;
 	size_t left = out->n - out->at;
-	ssize_t n = write(out->fd, out->text + out->at, left < max ? left : max);
+	ssize_t n = out->writable ? tube_write(&out->to, from, left) : write(out->to.fd, from, left);
 
 	if (n < 0 && errno != EINTR && errno != EAGAIN) {
 		failed(out);
@@ -71,22 +71,17 @@ static void file_write(void *arg)
 {
 	struct output *out = arg;
 
-	while (chunk_write(out, SSIZE_MAX))
+	while (chunk_write(out))
 		;
 }
 
-// A pipe that is ready takes so many bytes without waiting.
-static void stream_write(evutil_socket_t fd, short what, void *arg)
+static void tube_ready(evutil_socket_t fd, short what, void *arg)
 {
 	struct loop_mark mark = loop_enter();
 	struct output *out = arg;
-	struct pollfd ready = {.fd = fd, .events = POLLOUT};
 
-	(void)what;
-	// another writer of the same pipe may have been faster
-	bool more = poll(&ready, 1, 0) != 1 || chunk_write(out, PIPE_BUF);
-
-	if (!more)
+	(void)fd, (void)what;
+	if (!chunk_write(out))
 		output_done(out);
 	loop_leave("output", mark);
 }
@@ -95,17 +90,18 @@ struct output *output_start(int fd, char *text, size_t n, void (*done)(const str
 			    void *arg)
 {
 	struct output *out = must(calloc(1, sizeof(*out)));
+	struct err why = {0};
 	struct stat st;
 
-	*out = (struct output){.text = text, .n = n, .done = done, .arg = arg};
-	out->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	if (out->fd < 0 || fstat(out->fd, &st) < 0) {
-		failed(out);
-		control_post("output", output_done, out);
-	} else if (S_ISREG(st.st_mode)) {
+	*out = (struct output){.to.fd = -1, .text = text, .n = n, .done = done, .arg = arg};
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
+		out->to.fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 		job_run("output", file_write, output_done, out);
+	} else if (tube_open(&out->to, fd, O_WRONLY, &why) < 0) {
+		err_set(&out->e, why.code, "the file cannot be written: %s", why.text);
+		control_post("output", output_done, out);
 	} else {
-		out->writable = event_new(loop_base(), out->fd, EV_WRITE | EV_PERSIST, stream_write, out);
+		out->writable = event_new(loop_base(), out->to.fd, EV_WRITE | EV_PERSIST, tube_ready, out);
 		if (!out->writable || event_add(out->writable, NULL) != 0) {
 			err_set(&out->e, -EINVAL, "the file is no regular file, pipe, terminal or socket");
 			control_post("output", output_done, out);

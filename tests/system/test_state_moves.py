@@ -231,6 +231,22 @@ def test_a_reader_that_stalls_holds_up_nobody(pair):
     export(old)
 
 
+def test_a_terminal_that_nobody_reads_holds_up_nobody(pair):
+    """Unlike a pipe it says that it is ready when there is room for a single byte."""
+    old = pair[0]
+    old.ctl("port", "import", "vm1", "file", saved(old, 9000))
+    master, slave = os.openpty()
+    with subprocess.Popen([EVSCTL, "-s", old.socket, "port", "export", "vm1", "file", "-"], stdout=slave) as stalled:
+        assert os.read(master, 10)
+        for i in range(20):
+            add(old, f"guest{i}")
+            os.read(master, 700)  # there is a little room again
+        stalled.kill()
+    os.close(slave)
+    os.close(master)
+    export(old)
+
+
 def test_ten_thousand_addresses_move(pair):
     old, new = pair
     old.ctl("port", "import", "vm1", "file", saved(old, N_ADDRESSES))

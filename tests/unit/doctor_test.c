@@ -146,6 +146,18 @@ START_TEST(each_size_of_pages_is_listed)
 }
 END_TEST
 
+// The kernel gives a long file of its own in parts.
+START_TEST(a_long_file_is_read_to_its_end)
+{
+	static char text[65536];
+
+	d.root = "";
+	ck_assert(doctor_read(&d, text, sizeof(text), "/proc/self/smaps"));
+	ck_assert_uint_gt(strlen(text), 8192);
+	d.root = root;
+}
+END_TEST
+
 START_TEST(a_worker_that_waits_for_its_cpu)
 {
 	file("/proc/self/task/100/schedstat", "9000000000 1000000000 1000\n");
@@ -297,6 +309,7 @@ int main(void)
 	tcase_add_test(t, unwanted_huge_pages_are_a_finding);
 	tcase_add_test(t, too_little_memory_for_another_start);
 	tcase_add_test(t, each_size_of_pages_is_listed);
+	tcase_add_test(t, a_long_file_is_read_to_its_end);
 	tcase_add_test(t, a_worker_that_waits_for_its_cpu);
 	tcase_add_test(t, a_worker_that_waits_for_an_isolated_cpu);
 	tcase_add_test(t, a_cpu_of_its_own);
