@@ -177,6 +177,7 @@ int main(void)
 	TCase *t = tcase_create("saved");
 	SRunner *r = srunner_create(s);
 
+	tcase_set_timeout(t, 60);
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, what_is_written_is_read_again);
 	tcase_add_test(t, every_truncation_is_refused);
