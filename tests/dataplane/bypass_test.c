@@ -142,6 +142,7 @@ START_TEST(what_concerns_others_is_not_told)
 	port("a", "sw0", "{'bypass': 'stand-in', 'mtu': 1400, 'mac': '02:00:00:00:00:0a'}");
 	expect_told(2);
 	ck_assert(told.policy.has_mac);
+	house_settle(); // the port opens anew
 }
 END_TEST
 
