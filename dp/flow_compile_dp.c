@@ -114,7 +114,8 @@ static void keep(struct flow_table *t, const struct pkt *p, enum flow_shape shap
 
 	flow_change_begin(s);
 	action_set(t, number, action);
-	if (unlikely(like->plan.tells)) { // who is told of it is told of this packet too, which it did not decide
+	if (unlikely(
+		like->plan.tells)) { // who is told of it is told of this packet too, which it did not decide
 		s->packets_sum++;
 		s->bytes_sum += p->len;
 		flow_end_flags(s, p, 1);
