@@ -9,12 +9,15 @@
 
 #include "dp/worker.h"
 #include "journal.h"
+#include "virtq_quad.h"
 
 #define AVAIL       (1u << VRING_PACKED_DESC_F_AVAIL)
 #define USED        (1u << VRING_PACKED_DESC_F_USED)
 #define EVENT_WRAP  (1u << VRING_PACKED_EVENT_F_WRAP_CTR)
 #define CHAIN_FLAGS (VRING_DESC_F_NEXT | VRING_DESC_F_WRITE | VRING_DESC_F_INDIRECT)
 #define LINE        (64 / sizeof(struct vring_packed_desc))
+#define ID_MASK     (0xffffull << 32) // in the upper half of a descriptor, whose flags stand above
+#define FLAGS_SHIFT 48
 
 // Where in the ring, and how the two flags look in this round over it, of descriptors that the driver has
 // made available.
@@ -101,14 +104,17 @@ static inline struct batch batch_start(const struct virtq *r)
 	return (struct batch){.at = place_of(r->done, r->done_wrap)};
 }
 
-// Completes one buffer of n descriptors: writes the upper half of a used one. `write` says whether its length
-// counts.
-static inline void used_put(const struct virtq *r, struct batch *b, uint16_t id, uint16_t n, uint32_t len,
-			    uint16_t write)
+// The flags of a used descriptor in this place, as they stand in its upper half. `write` says whether its length counts.
+// Buffers complete in order, so a place is the same one when it is taken and when it is completed.
+static inline uint64_t used_flags(struct place p, uint16_t write)
+{
+	return (uint64_t)(write | (p.available == AVAIL ? AVAIL | USED : 0)) << FLAGS_SHIFT;
+}
+
+// Completes one buffer of n descriptors: writes the upper half of a used one.
+static inline void used_put(const struct virtq *r, struct batch *b, uint64_t used, uint16_t n)
 {
 	uint64_t *to = (uint64_t *)&r->packed[b->at.at] + 1;
-	uint64_t flags = write | (b->at.available == AVAIL ? AVAIL | USED : 0);
-	uint64_t used = len | (uint64_t)id << 32 | flags << 48;
 
 	if (b->n == 0) {
 		b->first = to;
@@ -120,26 +126,52 @@ static inline void used_put(const struct virtq *r, struct batch *b, uint16_t id,
 	b->at = place_after(r, b->at, n);
 }
 
-// Completes n buffers of one descriptor each: `used` are ids and lengths, as they stand in the ring.
-static inline void used_put_all(const struct virtq *r, struct batch *b, const uint64_t *used, uint16_t n,
-				uint16_t write)
+static inline void used_store(uint64_t *to, const uint64_t *used, uint16_t n)
 {
-	while (n > 0) {
-		uint16_t lap = RTE_MIN(n, r->size - b->at.at), i = 0;
-		uint64_t *to = (uint64_t *)&r->packed[b->at.at] + 1;
-		uint64_t flags = (uint64_t)(write | (b->at.available == AVAIL ? AVAIL | USED : 0)) << 48;
+	const uint64_t *end = used + n;
 
-		if (b->n == 0) {
-			b->first = to;
-			b->used = used[i++] | flags;
-		}
-		for (; i < lap; i++)
-			__atomic_store_n(&to[i * 2], used[i] | flags, __ATOMIC_RELAXED);
+	for (; end - used >= QUAD; used += QUAD, to += QUAD * 2) {
+		__atomic_store_n(&to[0], used[0], __ATOMIC_RELAXED);
+		__atomic_store_n(&to[2], used[1], __ATOMIC_RELAXED);
+		__atomic_store_n(&to[4], used[2], __ATOMIC_RELAXED);
+		__atomic_store_n(&to[6], used[3], __ATOMIC_RELAXED);
+	}
+	for (; used < end; used++, to += 2)
+		__atomic_store_n(to, *used, __ATOMIC_RELAXED);
+}
+
+// Completes n buffers of one descriptor each.
+static inline void used_put_all(const struct virtq *r, struct batch *b, const uint64_t *used, uint16_t n)
+{
+	if (n > 0 && b->n == 0) {
+		used_put(r, b, *used++, 1);
+		n--;
+	}
+	while (n > 0) {
+		uint16_t lap = RTE_MIN(n, r->size - b->at.at);
+
+		used_store((uint64_t *)&r->packed[b->at.at] + 1, used, lap);
 		b->n += lap;
 		b->at = place_after(r, b->at, lap);
 		used += lap;
 		n -= lap;
 	}
+}
+
+// Of four buffers of one descriptor each.
+static inline __m256i quad_used(struct quad q, __m256i len, uint64_t flags)
+{
+	__m256i id = _mm256_and_si256(q.rest, _mm256_set1_epi64x(ID_MASK));
+
+	return _mm256_or_si256(_mm256_or_si256(id, len), _mm256_set1_epi64x(flags));
+}
+
+// In the order of the ring: a driver may have made several available by the flags of the first.
+static inline struct quad quad_read(const struct vring_packed_desc *d)
+{
+	__m128i a = entry_read(&d[0]), b = entry_read(&d[1]), c = entry_read(&d[2]), e = entry_read(&d[3]);
+
+	return quad_of(a, b, c, e);
 }
 
 static void used_log(const struct virtq *r, uint16_t at, uint32_t n)
@@ -209,64 +241,96 @@ static bool is_empty(const struct virtq *r, struct place at)
 	return !is_available(__atomic_load_n(&r->packed[at.at].flags, __ATOMIC_RELAXED), at);
 }
 
+// The next four buffers, if each is a whole frame in one descriptor.
+static inline bool take_four(struct virtq *r, struct place at, uint16_t i, struct spans *s)
+{
+	const uint64_t checked = (uint64_t)(AVAIL | USED | CHAIN_FLAGS) << FLAGS_SHIFT,
+		       ones = 0x0001000100010001;
+	struct quad q = quad_read(&r->packed[at.at]);
+
+	if (!quad_matches(q, (uint64_t)at.available << FLAGS_SHIFT, checked) ||
+	    unlikely(!quad_spans(r, q, s, i, r->asks)))
+		return false;
+	quad_store(&r->lent[i], quad_used(q, _mm256_setzero_si256(), used_flags(at, 0)));
+	memcpy(&r->lent_n[i], &ones, sizeof(ones));
+	return true;
+}
+
+// The next buffer, however it is made. Returns its number of descriptors, 0: not taken.
+static uint16_t take_next(struct worker *w, struct virtq *r, struct place at, uint16_t i, struct spans *s,
+			  struct pkt *p, uint16_t src)
+{
+	__m128i e = entry_read(&r->packed[at.at]);
+	uint64_t rest = entry_rest(e);
+	uint16_t id = rest >> 32, n_desc = 1;
+	uint16_t odd = (rest >> FLAGS_SHIFT ^ at.available) & (AVAIL | USED | CHAIN_FLAGS);
+	bool alone = likely(odd == 0) && r->header == VIRTIO_NET_HEADER;
+
+	if (odd & (AVAIL | USED))
+		return 0;
+	if (unlikely(!span_find(r, s, i, entry_addr(e), alone ? (uint32_t)rest : UINT64_MAX, r->asks))) {
+		n_desc = take_hard(w, r, p, at, src, &id);
+		r->lent_chains = true;
+	}
+	r->lent[i] = (uint64_t)id << 32 | used_flags(at, 0);
+	r->lent_n[i] = n_desc;
+	return n_desc;
+}
+
+// Finds up to n packets: those that are not in spans are lent already. Returns how many.
+static uint16_t take_all(struct worker *w, struct virtq *r, struct spans *s, struct pkt *pkts, uint16_t n,
+			 uint16_t src)
+{
+	struct place at = place_of(r->next, r->next_wrap);
+	uint16_t i = 0, n_desc = 1;
+
+	while (i < n && n_desc > 0) {
+		uint16_t end = RTE_MIN(i + QUAD, n);
+
+		if (likely(end - i == QUAD && r->size - at.at >= QUAD && r->header == VIRTIO_NET_HEADER) &&
+		    likely(take_four(r, at, i, s))) {
+			at = place_after(r, at, QUAD);
+			i = end;
+			continue;
+		}
+		for (; i < end && (n_desc = take_next(w, r, at, i, s, &pkts[i], src)) > 0; i++)
+			at = place_after(r, at, n_desc);
+	}
+	next_set(r, at);
+	return i;
+}
+
 uint16_t packed_take(struct worker *w, struct virtq *r, struct pkt *pkts, uint16_t n, uint16_t src)
 {
-	const struct vring_packed_desc *ring = r->packed;
-	const bool asks = r->asks, one_header = r->header == VIRTIO_NET_HEADER;
-	struct place at = place_of(r->next, r->next_wrap);
-	struct span spans[PKT_BURST];
-	uint16_t found = 0, hard = 0;
+	const bool asks = r->asks;
+	struct spans s;
 
-	if (is_empty(r, at)) {
+	if (is_empty(r, place_of(r->next, r->next_wrap))) {
 		r->n_before = 0;
 		return 0;
 	}
 	prefetch_ring(r, r->n_before);
 	w->n_lent = 0;
-	for (; found < n; found++) {
-		__m128i e = entry_read(&ring[at.at]);
-		uint64_t rest = entry_rest(e);
-		uint16_t id = rest >> 32, n_desc = 1;
-		uint16_t odd = (rest >> 48 ^ at.available) & (AVAIL | USED | CHAIN_FLAGS);
-
-		if (odd & (AVAIL | USED))
-			break;
-		bool alone = likely(odd == 0) && one_header;
-
-		spans[found] = span_of(r, entry_addr(e), alone ? (uint32_t)rest : UINT64_MAX, asks);
-		if (unlikely(spans[found].va == NULL)) {
-			n_desc = take_hard(w, r, &pkts[found], at, src, &id);
-			if (n_desc == 0)
-				break;
-			hard++;
-		}
-		r->lent[found] = id;
-		r->lent_n[found] = n_desc;
-		at = place_after(r, at, n_desc);
-	}
-	for (uint16_t i = 0; i < found; i++)
-		if (likely(spans[i].va != NULL))
-			lend_one(&pkts[i], spans[i], src, asks);
-	next_set(r, at);
-	r->n_lent = r->n_before = found;
-	r->lent_chains = hard > 0;
-	return found;
+	r->lent_chains = false;
+	n = take_all(w, r, &s, pkts, n, src);
+	for (uint16_t i = 0; i < n; i++)
+		if (likely(s.va[i] != 0))
+			lend_one(&pkts[i], (void *)s.va[i], s.len[i], src, asks);
+	r->n_lent = r->n_before = n;
+	return n;
 }
 
 void packed_give_back(struct virtq *r)
 {
 	struct batch b = batch_start(r);
-	uint64_t used[PKT_BURST];
 	uint16_t n = r->n_lent;
 
 	journal_note(r);
 	if (unlikely(r->lent_chains)) {
 		for (uint16_t i = 0; i < n; i++)
-			used_put(r, &b, r->lent[i], r->lent_n[i], 0, 0);
+			used_put(r, &b, r->lent[i], r->lent_n[i]);
 	} else {
-		for (uint16_t i = 0; i < n; i++)
-			used[i] = (uint64_t)r->lent[i] << 32;
-		used_put_all(r, &b, used, n, 0);
+		used_put_all(r, &b, r->lent, n);
 	}
 	if (b.n > 0)
 		publish(r, b);
@@ -275,70 +339,92 @@ void packed_give_back(struct virtq *r)
 
 // Putting
 
-struct slot {
-	uint8_t *va;
-	uint64_t gpa;
-	uint64_t used; // as used_put_all() wants it
-};
+static inline bool slot_four(const struct virtq *r, struct place at, uint16_t i, struct pkt **pkts,
+			     struct slots *s)
+{
+	const uint64_t checked = (uint64_t)(AVAIL | USED | CHAIN_FLAGS) << FLAGS_SHIFT;
+	struct quad q = quad_read(&r->packed[at.at]);
+	__m256i need = quad_need(&pkts[i]);
+
+	if (unlikely(
+		!quad_matches(q, (uint64_t)(at.available | VRING_DESC_F_WRITE) << FLAGS_SHIFT, checked)) ||
+	    unlikely(!quad_slots(r, q, &pkts[i], need, s, i)))
+		return false;
+	quad_store(&s->used[i], quad_used(q, need, used_flags(at, VRING_DESC_F_WRITE)));
+	return true;
+}
+
+static inline bool slot_next(struct virtq *r, struct place at, uint16_t i, const struct pkt *p,
+			     struct slots *s)
+{
+	uint16_t wanted = at.available | VRING_DESC_F_WRITE;
+	uint32_t need = VIRTIO_NET_HEADER + p->len;
+	__m128i e = entry_read(&r->packed[at.at]);
+	uint64_t rest = entry_rest(e);
+
+	if (unlikely(((rest >> FLAGS_SHIFT) & (AVAIL | USED | CHAIN_FLAGS)) != wanted ||
+		     (uint32_t)rest < need))
+		return false;
+	s->va[i] = (uintptr_t)virtq_va(r, entry_addr(e), need);
+	s->gpa[i] = entry_addr(e);
+	s->used[i] = (rest & ID_MASK) | need | used_flags(at, VRING_DESC_F_WRITE);
+	if (unlikely(s->va[i] == 0))
+		return false;
+	frame_prefetch_write((void *)s->va[i], p->len);
+	return true;
+}
 
 // Receive buffers for the first packets that fit into one descriptor each, up to the end of the ring.
-static uint16_t collect(struct virtq *r, struct pkt **pkts, uint16_t n, struct slot *slots)
+static uint16_t collect(struct virtq *r, struct pkt **pkts, uint16_t n, struct slots *s)
 {
-	const uint16_t wanted = place_of(r->next, r->next_wrap).available | VRING_DESC_F_WRITE;
-	const struct vring_packed_desc *ring = &r->packed[r->next];
+	struct place at = place_of(r->next, r->next_wrap);
+	uint16_t i = 0;
 
-	for (uint16_t i = 0; i < n; i++) {
-		uint32_t need = VIRTIO_NET_HEADER + pkts[i]->len;
-		__m128i e = entry_read(&ring[i]);
-		uint64_t rest = entry_rest(e);
+	while (i < n) {
+		uint16_t end = RTE_MIN(i + QUAD, n);
 
-		if (unlikely(((rest >> 48) & (AVAIL | USED | CHAIN_FLAGS)) != wanted ||
-			     (uint32_t)rest < need))
-			return i;
-		uint8_t *va = virtq_va(r, entry_addr(e), need);
-
-		if (unlikely(va == NULL))
-			return i;
-		slots[i] = (struct slot){va, entry_addr(e), need | (rest & 0xffffull << 32)};
-		frame_prefetch_write(va, need);
+		if (likely(end - i == QUAD) && likely(slot_four(r, at, i, pkts, s))) {
+			i = end;
+			at.at += QUAD;
+			continue;
+		}
+		for (; i < end; i++, at.at++)
+			if (unlikely(!slot_next(r, at, i, pkts[i], s)))
+				return i;
 	}
 	return n;
 }
 
-static void slots_log(const struct virtq *r, const struct slot *slots, uint16_t n)
+static void slots_log(const struct virtq *r, const struct slots *s, uint16_t n)
 {
 	struct dirty d = dirty_begin(r);
 
 	for (uint16_t i = 0; i < n; i++)
-		dirty_add(&d, slots[i].gpa, (uint32_t)slots[i].used);
+		dirty_add(&d, s->gpa[i], (uint32_t)s->used[i]);
 	dirty_end(&d);
 }
 
 static void put_collected(struct virtq *r, struct batch *batch, struct pkt **pkts, uint16_t n,
-			  const struct slot *slots)
+			  const struct slots *s)
 {
-	uint64_t used[PKT_BURST];
-
-	for (uint16_t i = 0; i < n; i++) {
-		header_put(slots[i].va, header_for(pkts[i], 1));
-		frame_put(slots[i].va + VIRTIO_NET_HEADER, pkts[i]);
-		used[i] = slots[i].used;
-	}
+	for (uint16_t i = 0; i < n; i++)
+		whole_put((void *)s->va[i], pkts[i]);
 	if (unlikely(r->log))
-		slots_log(r, slots, n);
+		slots_log(r, s, n);
 	next_set(r, place_after(r, place_of(r->next, r->next_wrap), n));
 	journal_note(r);
 	// The guest looks at these lines all the time: they are written at once.
-	used_put_all(r, batch, used, n, VRING_DESC_F_WRITE);
+	used_put_all(r, batch, s->used, n);
 }
 
 // One packet into as many buffers as it takes. False: it does not fit.
 static bool put_hard(struct virtq *r, struct batch *b, const struct pkt *p)
 {
 	struct place at = place_of(r->next, r->next_wrap);
-	uint32_t need = r->header + p->len, len[VIRTQ_MAX_PIECES];
+	uint32_t need = r->header + p->len;
+	uint64_t used[VIRTQ_MAX_PIECES];
 	struct chain c;
-	uint16_t n = 0, id[VIRTQ_MAX_PIECES], n_desc[VIRTQ_MAX_PIECES];
+	uint16_t n = 0, id, n_desc[VIRTQ_MAX_PIECES];
 
 	chain_begin(&c, VRING_DESC_F_WRITE, need);
 	while (c.bytes < need) {
@@ -347,24 +433,24 @@ static bool put_hard(struct virtq *r, struct batch *b, const struct pkt *p)
 
 		if (!is_available(flags, at) || n == VIRTQ_MAX_PIECES || (n > 0 && !r->mergeable))
 			return false;
-		n_desc[n] = chain_read(r, &c, at, &id[n]);
+		n_desc[n] = chain_read(r, &c, at, &id);
 		if (n_desc[n] == 0)
 			return false;
-		at = place_after(r, at, n_desc[n]);
-		len[n++] = c.bytes - before;
+		used[n] = (c.bytes - before) | (uint64_t)id << 32 | used_flags(at, VRING_DESC_F_WRITE);
+		at = place_after(r, at, n_desc[n++]);
 	}
 	virtq_fill(r, p, c.pieces, n);
 	next_set(r, at);
 	journal_note(r);
 	for (uint16_t i = 0; i < n; i++)
-		used_put(r, b, id[i], n_desc[i], len[i], VRING_DESC_F_WRITE);
+		used_put(r, b, used[i], n_desc[i]);
 	return true;
 }
 
 uint16_t packed_put(struct virtq *r, struct pkt **pkts, uint16_t n)
 {
 	struct batch b = batch_start(r);
-	struct slot slots[PKT_BURST];
+	struct slots slots;
 	uint16_t sent = 0;
 
 	prefetch_ring(r, n);
@@ -372,8 +458,8 @@ uint16_t packed_put(struct virtq *r, struct pkt **pkts, uint16_t n)
 		uint16_t room = RTE_MIN(RTE_MIN(n - sent, PKT_BURST), r->size - r->next), k = 0;
 
 		if (likely(r->header == VIRTIO_NET_HEADER))
-			k = collect(r, pkts + sent, room, slots);
-		put_collected(r, &b, pkts + sent, k, slots);
+			k = collect(r, pkts + sent, room, &slots);
+		put_collected(r, &b, pkts + sent, k, &slots);
 		sent += k;
 		if (likely(k == room))
 			continue;

@@ -7,6 +7,7 @@
 #include <rte_atomic.h>
 
 #include "dp/worker.h"
+#include "virtq_quad.h"
 
 // Entries that the guest has made available and nobody has taken.
 static uint16_t available(struct virtq *r)
@@ -73,22 +74,21 @@ static bool chain_read(struct virtq *r, struct chain *c, uint16_t head)
 
 // Completing
 
-// The used ring in registers: what is written to the guest might else have changed the virtq.
-struct used {
-	struct vring_used_elem *ring;
-	uint16_t mask, entry;
-};
-
-static inline struct used used_from(const struct virtq *r, uint16_t n_before)
+// An element of the used ring.
+static inline uint64_t used_of(uint16_t id, uint32_t len)
 {
-	return (struct used){r->used->ring, r->size - 1, r->done + n_before};
+	return id | (uint64_t)len << 32;
 }
 
-static inline void used_put(struct used *u, uint32_t id, uint32_t len)
+// Writes n elements from the entry on; they count when the index is published.
+static void used_put(struct virtq *r, uint16_t entry, const uint64_t *used, uint16_t n)
 {
-	uint64_t both = id | (uint64_t)len << 32;
+	uint16_t at = entry & (r->size - 1), lap = RTE_MIN(n, r->size - at);
+	struct vring_used_elem *ring = r->used->ring;
 
-	memcpy(&u->ring[u->entry++ & u->mask], &both, sizeof(both));
+	memcpy(&ring[at], used, lap * sizeof(*used));
+	if (unlikely(n > lap))
+		memcpy(ring, used + lap, (n - lap) * sizeof(*used));
 }
 
 static void used_log(const struct virtq *r, uint16_t entry, uint16_t n)
@@ -142,12 +142,12 @@ static bool take_hard(struct worker *w, struct virtq *r, struct pkt *p, uint16_t
 	return chain_read(r, &c, head) && virtq_lend(w, r, p, &c, src);
 }
 
-// The heads of the next n chains. Returns how many of them are good.
+// The heads of the next n chains, as the used ring will say them. Returns how many of them are good.
 static uint16_t heads_take(struct virtq *r, uint16_t n)
 {
 	const uint16_t *ring = r->avail->ring, next = r->next, size = r->size;
 	const struct vring_desc *desc = r->desc;
-	uint16_t *heads = r->lent;
+	uint64_t *heads = r->lent;
 
 	for (uint16_t i = 0; i < n; i++) {
 		uint16_t head = __atomic_load_n(&ring[(next + i) & (size - 1)], __ATOMIC_RELAXED);
@@ -156,30 +156,53 @@ static uint16_t heads_take(struct virtq *r, uint16_t n)
 			virtq_refuse(r, VIRTQ_HEAD);
 			return i;
 		}
-		heads[i] = head;
+		heads[i] = used_of(head, 0);
 		rte_prefetch0(&desc[head]);
 	}
 	return n;
 }
 
-// Of chains of one descriptor, without flags: its last half says nothing then.
-static void spans_find(struct virtq *r, struct span *spans, uint16_t n)
+static inline struct quad quad_read(const struct vring_desc *desc, const uint64_t *heads)
 {
-	const uint64_t len_and_flags = (1ull << 48) - 1;
-	const struct vring_desc *desc = r->desc;
-	bool asks = r->asks;
+	return quad_of(entry_read(&desc[(uint16_t)heads[0]]), entry_read(&desc[(uint16_t)heads[1]]),
+		       entry_read(&desc[(uint16_t)heads[2]]), entry_read(&desc[(uint16_t)heads[3]]));
+}
 
-	for (uint16_t i = 0; i < n; i++) {
-		__m128i e = entry_read(&desc[r->lent[i]]);
+// The flags stand between the length and the number of a next descriptor, which says nothing without them.
+#define FLAGS(flags) ((uint64_t)(flags) << 32)
+#define ALL_FLAGS    FLAGS(UINT16_MAX)
 
-		spans[i] = span_of(r, entry_addr(e), entry_rest(e) & len_and_flags, asks);
+static inline bool span_four(struct virtq *r, struct spans *s, uint16_t i)
+{
+	struct quad q = quad_read(r->desc, &r->lent[i]);
+
+	return likely(quad_matches(q, 0, ALL_FLAGS)) && quad_spans(r, q, s, i, r->asks);
+}
+
+static inline void span_next(struct virtq *r, struct spans *s, uint16_t i)
+{
+	__m128i e = entry_read(&r->desc[(uint16_t)r->lent[i]]);
+
+	span_find(r, s, i, entry_addr(e), entry_rest(e) & (ALL_FLAGS | UINT32_MAX), r->asks);
+}
+
+// Of chains of one descriptor.
+static void spans_find(struct virtq *r, struct spans *s, uint16_t n)
+{
+	for (uint16_t i = 0; i < n;) {
+		uint16_t end = RTE_MIN(i + QUAD, n);
+
+		if (likely(end - i == QUAD) && likely(span_four(r, s, i)))
+			i = end;
+		for (; i < end; i++)
+			span_next(r, s, i);
 	}
 }
 
 uint16_t split_take(struct worker *w, struct virtq *r, struct pkt *pkts, uint16_t n, uint16_t src)
 {
-	struct span spans[PKT_BURST];
 	bool asks = r->asks;
+	struct spans s;
 	uint16_t i;
 
 	n = RTE_MIN(n, available(r));
@@ -188,12 +211,12 @@ uint16_t split_take(struct worker *w, struct virtq *r, struct pkt *pkts, uint16_
 	w->n_lent = 0;
 	n = heads_take(r, n);
 	if (likely(r->header == VIRTIO_NET_HEADER))
-		spans_find(r, spans, n);
+		spans_find(r, &s, n);
 	else
-		memset(spans, 0, sizeof(spans));
+		memset(s.va, 0, sizeof(s.va));
 	for (i = 0; i < n; i++) {
-		if (likely(spans[i].va != NULL))
-			lend_one(&pkts[i], spans[i], src, asks);
+		if (likely(s.va[i] != 0))
+			lend_one(&pkts[i], (void *)s.va[i], s.len[i], src, asks);
 		else if (!take_hard(w, r, &pkts[i], r->lent[i], src))
 			break;
 	}
@@ -204,11 +227,9 @@ uint16_t split_take(struct worker *w, struct virtq *r, struct pkt *pkts, uint16_
 
 void split_give_back(struct virtq *r)
 {
-	struct used u = used_from(r, 0);
 	uint16_t n = r->n_lent;
 
-	for (uint16_t i = 0; i < n; i++)
-		used_put(&u, r->lent[i], 0);
+	used_put(r, r->done, r->lent, n);
 	if (n > 0)
 		publish(r, n);
 	r->n_lent = 0;
@@ -216,88 +237,109 @@ void split_give_back(struct virtq *r)
 
 // Putting
 
-struct slot {
-	uint8_t *va;
-	uint64_t gpa;
-	uint16_t head;
-};
-
-// Receive buffers for the first packets that fit into one descriptor each.
-static uint16_t collect(struct virtq *r, struct pkt **pkts, uint16_t n, struct slot *slots)
+// The heads of the next chains, up to the first that is not good.
+static uint16_t heads_look(const struct virtq *r, uint64_t *heads, uint16_t n)
 {
 	const uint16_t *ring = r->avail->ring, next = r->next, size = r->size;
-	const struct vring_desc *desc = r->desc;
 
 	for (uint16_t i = 0; i < n; i++) {
-		uint32_t need = VIRTIO_NET_HEADER + pkts[i]->len;
 		uint16_t head = __atomic_load_n(&ring[(next + i) & (size - 1)], __ATOMIC_RELAXED);
 
 		if (unlikely(head >= size))
 			return i;
-		__m128i e = entry_read(&desc[head]);
-		uint64_t rest = entry_rest(e);
-
-		if (unlikely((uint16_t)(rest >> 32) != VRING_DESC_F_WRITE || (uint32_t)rest < need))
-			return i;
-		uint8_t *va = virtq_va(r, entry_addr(e), need);
-
-		if (unlikely(va == NULL))
-			return i;
-		slots[i] = (struct slot){va, entry_addr(e), head};
-		frame_prefetch_write(va, need);
+		heads[i] = head;
 	}
 	return n;
 }
 
-static void slots_log(const struct virtq *r, struct pkt **pkts, uint16_t n, const struct slot *slots)
+// s->used has the heads, which get their lengths.
+static inline bool slot_four(const struct virtq *r, uint16_t i, struct pkt **pkts, struct slots *s)
+{
+	struct quad q = quad_read(r->desc, &s->used[i]);
+	__m256i need = quad_need(&pkts[i]), heads = _mm256_loadu_si256((void *)&s->used[i]);
+
+	if (unlikely(!quad_matches(q, FLAGS(VRING_DESC_F_WRITE), ALL_FLAGS)) ||
+	    unlikely(!quad_slots(r, q, &pkts[i], need, s, i)))
+		return false;
+	quad_store(&s->used[i], _mm256_or_si256(heads, _mm256_slli_epi64(need, 32)));
+	return true;
+}
+
+static inline bool slot_next(struct virtq *r, uint16_t i, const struct pkt *p, struct slots *s)
+{
+	uint32_t need = VIRTIO_NET_HEADER + p->len;
+	__m128i e = entry_read(&r->desc[(uint16_t)s->used[i]]);
+	uint64_t rest = entry_rest(e);
+
+	if (unlikely((rest & ALL_FLAGS) != FLAGS(VRING_DESC_F_WRITE) || (uint32_t)rest < need))
+		return false;
+	s->va[i] = (uintptr_t)virtq_va(r, entry_addr(e), need);
+	s->gpa[i] = entry_addr(e);
+	s->used[i] = used_of(s->used[i], need);
+	if (unlikely(s->va[i] == 0))
+		return false;
+	frame_prefetch_write((void *)s->va[i], p->len);
+	return true;
+}
+
+// Receive buffers for the first packets that fit into one descriptor each.
+static uint16_t collect(struct virtq *r, struct pkt **pkts, uint16_t n, struct slots *s)
+{
+	n = heads_look(r, s->used, n);
+	for (uint16_t i = 0; i < n;) {
+		uint16_t end = RTE_MIN(i + QUAD, n);
+
+		if (likely(end - i == QUAD) && likely(slot_four(r, i, pkts, s)))
+			i = end;
+		for (; i < end; i++)
+			if (unlikely(!slot_next(r, i, pkts[i], s)))
+				return i;
+	}
+	return n;
+}
+
+static void slots_log(const struct virtq *r, const struct slots *s, uint16_t n)
 {
 	struct dirty d = dirty_begin(r);
 
 	for (uint16_t i = 0; i < n; i++)
-		dirty_add(&d, slots[i].gpa, VIRTIO_NET_HEADER + pkts[i]->len);
+		dirty_add(&d, s->gpa[i], s->used[i] >> 32);
 	dirty_end(&d);
 }
 
-static void put_collected(struct virtq *r, struct pkt **pkts, uint16_t n, const struct slot *slots,
+static void put_collected(struct virtq *r, struct pkt **pkts, uint16_t n, const struct slots *s,
 			  uint16_t n_before)
 {
-	struct used u = used_from(r, n_before);
-
-	for (uint16_t i = 0; i < n; i++) {
-		const struct pkt *p = pkts[i];
-
-		header_put(slots[i].va, header_for(p, 1));
-		frame_put(slots[i].va + VIRTIO_NET_HEADER, p);
-		used_put(&u, slots[i].head, VIRTIO_NET_HEADER + p->len);
-	}
+	for (uint16_t i = 0; i < n; i++)
+		whole_put((void *)s->va[i], pkts[i]);
+	used_put(r, r->done + n_before, s->used, n);
 	if (unlikely(r->log))
-		slots_log(r, pkts, n, slots);
+		slots_log(r, s, n);
 	r->next += n;
 }
 
 // One packet into as many chains as it takes. Returns how many, 0 if it does not fit.
 static uint16_t put_hard(struct virtq *r, const struct pkt *p, uint16_t n_available, uint16_t n_before)
 {
-	uint32_t need = r->header + p->len, len[VIRTQ_MAX_PIECES];
+	uint32_t need = r->header + p->len;
+	uint64_t used[VIRTQ_MAX_PIECES];
 	struct chain c;
-	uint16_t n = 0, head[VIRTQ_MAX_PIECES];
+	uint16_t n = 0;
 
 	chain_begin(&c, VRING_DESC_F_WRITE, need);
-	while (c.bytes < need) {
+	do {
 		uint32_t before = c.bytes;
 
 		if (n == RTE_MIN(n_available, VIRTQ_MAX_PIECES) || (n > 0 && !r->mergeable))
 			return 0;
-		head[n] = head_at(r, r->next + n);
-		if (!chain_read(r, &c, head[n]))
-			return 0;
-		len[n++] = c.bytes - before;
-	}
-	virtq_fill(r, p, c.pieces, n);
-	struct used u = used_from(r, n_before);
+		uint16_t head = head_at(r, r->next + n);
 
-	for (uint16_t i = 0; i < n; i++)
-		used_put(&u, head[i], len[i]);
+		if (!chain_read(r, &c, head))
+			return 0;
+		used[n++] = used_of(head, c.bytes - before);
+	} while (c.bytes < need);
+	virtq_fill(r, p, c.pieces, n);
+	used_put(r, r->done + n_before, used, n);
 	r->next += n;
 	return n;
 }
@@ -314,14 +356,14 @@ static void prefetch_next(const struct virtq *r)
 uint16_t split_put(struct virtq *r, struct pkt **pkts, uint16_t n)
 {
 	uint16_t n_available = available(r), entries = 0, sent = 0;
-	struct slot slots[PKT_BURST];
+	struct slots slots;
 
 	while (sent < n && entries < n_available) {
 		uint16_t room = RTE_MIN(RTE_MIN(n - sent, n_available - entries), PKT_BURST), k = 0;
 
 		if (likely(r->header == VIRTIO_NET_HEADER))
-			k = collect(r, pkts + sent, room, slots);
-		put_collected(r, pkts + sent, k, slots, entries);
+			k = collect(r, pkts + sent, room, &slots);
+		put_collected(r, pkts + sent, k, &slots, entries);
 		sent += k;
 		entries += k;
 		if (likely(k == room))

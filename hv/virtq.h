@@ -90,7 +90,7 @@ struct virtq {
 	uint16_t n_lent;
 	bool lent_chains;           // packed: some are of several descriptors
 	uint16_t n_before;          // packed: taken at once, the last time
-	uint16_t lent[PKT_BURST];   // ids to complete, in order
+	uint64_t lent[PKT_BURST];   // to complete, in order: what the used ring will say
 	uint16_t lent_n[PKT_BURST]; // packed: descriptors of each
 };
 

@@ -157,65 +157,79 @@ static inline const uint8_t *line_of(const uint8_t *va)
 
 #define PREFETCH_BYTES 512 // of a buffer: then the processor has seen where a copy goes
 
+// The last byte of those that are fetched of a frame.
+static inline const uint8_t *fetched_last(const uint8_t *frame, uint32_t len)
+{
+	return frame + RTE_MIN(len, (uint32_t)PREFETCH_BYTES) - 1;
+}
+
 // The first bytes of a frame to be read. A virtio header stands in front of them; it often ends the line before.
 static inline void frame_prefetch(const uint8_t *frame, uint32_t len)
 {
 	rte_prefetch0(frame);
-	rte_prefetch0(frame + RTE_MIN(len, (uint32_t)PREFETCH_BYTES) - 1);
-	if (likely(len <= RTE_CACHE_LINE_SIZE))
+	if (likely(len <= RTE_CACHE_LINE_SIZE)) {
+		rte_prefetch0(frame + len - 1);
 		return;
-	const uint8_t *end = frame + RTE_MIN(len, (uint32_t)PREFETCH_BYTES);
+	}
+	const uint8_t *last = fetched_last(frame, len);
 
-	for (frame = line_of(frame) + RTE_CACHE_LINE_SIZE; frame < end; frame += RTE_CACHE_LINE_SIZE)
+	for (frame = line_of(frame) + RTE_CACHE_LINE_SIZE; frame <= last; frame += RTE_CACHE_LINE_SIZE)
 		rte_prefetch0(frame);
 }
 
-// A buffer to be written. Its virtio header mostly is what it has to be already, and is only read then: both sides keep
-// that line when it holds nothing else.
+// A buffer to be written, for a frame of `len` bytes. Its virtio header mostly is what it has to be already, and is only
+// read then: both sides keep that line when it holds nothing else.
 static inline void frame_prefetch_write(const uint8_t *va, uint32_t len)
 {
-	rte_prefetch0(va);
-	va += VIRTIO_NET_HEADER;
-	len -= VIRTIO_NET_HEADER;
-	rte_prefetch0_write(va);
-	rte_prefetch0_write(va + RTE_MIN(len, (uint32_t)PREFETCH_BYTES) - 1);
-	if (likely(len <= RTE_CACHE_LINE_SIZE))
-		return;
-	const uint8_t *end = va + RTE_MIN(len, (uint32_t)PREFETCH_BYTES);
+	const uint8_t *frame = va + VIRTIO_NET_HEADER;
 
-	for (va = line_of(va) + RTE_CACHE_LINE_SIZE; va < end; va += RTE_CACHE_LINE_SIZE)
-		rte_prefetch0_write(va);
+	rte_prefetch0(va);
+	rte_prefetch0_write(frame);
+	if (likely(len <= RTE_CACHE_LINE_SIZE)) {
+		rte_prefetch0_write(frame + len - 1);
+		return;
+	}
+	const uint8_t *last = fetched_last(frame, len);
+
+	for (frame = line_of(frame) + RTE_CACHE_LINE_SIZE; frame <= last; frame += RTE_CACHE_LINE_SIZE)
+		rte_prefetch0_write(frame);
 }
 
-// A buffer that holds a whole frame behind its virtio header; va NULL = the frame is in several.
-struct span {
-	uint8_t *va;
-	uint32_t len;
+// Buffers of a burst that hold a whole frame each, behind its virtio header; va 0 = the frame is in several.
+struct spans {
+	uint64_t va[PKT_BURST], len[PKT_BURST];
 };
 
 #define SPAN_MIN (VIRTIO_NET_HEADER + 1)
 #define SPAN_MAX (VIRTIO_NET_HEADER + VIRTQ_MAX_FRAME)
 
-// Where a buffer to read is, if it is one that frames are in by themselves. `len` has all bits set that
-// say otherwise.
-static inline struct span span_of(struct virtq *r, uint64_t gpa, uint64_t len, bool asks)
+static inline void span_prefetch(const uint8_t *va, uint32_t len, bool asks)
 {
-	struct span s = {NULL, len};
-
-	if (likely(len - SPAN_MIN <= SPAN_MAX - SPAN_MIN))
-		s.va = virtq_va(r, gpa, len);
-	if (likely(s.va != NULL)) {
-		if (asks) // else the line of a header that says nothing is not even fetched
-			rte_prefetch0(s.va);
-		frame_prefetch(s.va + VIRTIO_NET_HEADER, s.len - VIRTIO_NET_HEADER);
-	}
-	return s;
+	if (asks) // else the line of a header that says nothing is not even fetched
+		rte_prefetch0(va);
+	frame_prefetch(va + VIRTIO_NET_HEADER, len - VIRTIO_NET_HEADER);
 }
 
-static inline void lend_one(struct pkt *p, struct span s, uint16_t src, bool asks)
+// Where a buffer to read is, if it is one that frames are in by themselves. `len` has bits above the lower half
+// that say otherwise.
+static inline bool span_find(struct virtq *r, struct spans *s, uint16_t at, uint64_t gpa, uint64_t len,
+			     bool asks)
 {
-	const uint8_t *frame = s.va + VIRTIO_NET_HEADER;
-	uint32_t len = s.len - VIRTIO_NET_HEADER, n = RTE_MIN(len, (uint32_t)PKT_HEAD);
+	uint8_t *va = NULL;
+
+	if (likely(len - SPAN_MIN <= SPAN_MAX - SPAN_MIN))
+		va = virtq_va(r, gpa, len);
+	s->va[at] = (uintptr_t)va;
+	s->len[at] = len;
+	if (likely(va != NULL))
+		span_prefetch(va, len, asks);
+	return va != NULL;
+}
+
+static inline void lend_one(struct pkt *p, const uint8_t *va, uint32_t bytes, uint16_t src, bool asks)
+{
+	const uint8_t *frame = va + VIRTIO_NET_HEADER;
+	uint32_t len = bytes - VIRTIO_NET_HEADER, n = RTE_MIN(len, (uint32_t)PKT_HEAD);
 
 	p->data = p->head + PKT_HEADROOM;
 	p->m = NULL;
@@ -224,7 +238,7 @@ static inline void lend_one(struct pkt *p, struct span s, uint16_t src, bool ask
 	p->src = src;
 	pkt_clear(p);
 	if (asks)
-		memcpy(&p->vnet, s.va, sizeof(p->vnet));
+		memcpy(&p->vnet, va, sizeof(p->vnet));
 	copy_head(p->head + PKT_HEADROOM, frame, n);
 	if (unlikely(len > n)) {
 		p->n_tail = 1;
@@ -235,6 +249,12 @@ static inline void lend_one(struct pkt *p, struct span s, uint16_t src, bool ask
 
 // The same of any pieces. False: a fault, or no room in the worker for more of them.
 bool virtq_lend(struct worker *w, struct virtq *r, struct pkt *p, const struct chain *c, uint16_t src);
+
+// Buffers of a burst to write, each of which has room for a whole packet.
+struct slots {
+	uint64_t va[PKT_BURST], gpa[PKT_BURST];
+	uint64_t used[PKT_BURST]; // what the used ring says of each
+};
 
 // The virtio header that a frame in n_buffers buffers gets, as two words.
 struct virtq_header {
@@ -285,6 +305,13 @@ static inline void frame_put(uint8_t *to, const struct pkt *p)
 	copy_head(to, p->data, p->head_len);
 	if (unlikely(p->len > p->head_len))
 		frame_put_rest(to + p->head_len, p);
+}
+
+// With its header.
+static inline void whole_put(uint8_t *to, const struct pkt *p)
+{
+	header_put(to, header_for(p, 1));
+	frame_put(to + VIRTIO_NET_HEADER, p);
 }
 
 // The same into any pieces that have room for it: the header for n_buffers, then the frame.

@@ -15,7 +15,9 @@
 #define wants_call     split_wants_call
 #define publish        split_publish
 #define take_hard      split_take_hard
-#define slot           split_slot
+#define quad_read      split_quad_read
+#define slot_four      split_slot_four
+#define slot_next      split_slot_next
 #define slots_log      split_slots_log
 #define collect        split_collect
 #define put_collected  split_put_collected
