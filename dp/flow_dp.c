@@ -239,7 +239,7 @@ static inline uint16_t flow_run(struct worker *w, struct flow_table *t, uint32_t
 	f->bytes += bytes;
 	if (unlikely(f->bytes >> 31))
 		counters_fold(t, number);
-	worker_run(w, pkts, done, &a->plan);
+	worker_run(w, pkts, done, bytes, &a->plan);
 	return done;
 }
 

@@ -155,13 +155,22 @@ static uint16_t flags_now(const struct tx_batch *b)
 	return flags;
 }
 
+static uint32_t bytes_of(struct pkt *const *list, uint16_t n)
+{
+	uint32_t sum = 0;
+
+	for (uint16_t i = 0; i < n; i++)
+		sum += list[i]->len;
+	return sum;
+}
+
 static void send_direct(struct worker *w, const struct snap_port *dst, struct txq *q, struct tx_batch *b)
 {
 	const uint16_t flags = flags_now(b);
 	struct port_counters *to = worker_counters(w, dst);
-	uint64_t sum = 0;
+	const bool tags = b->tags || flags & PKT_TAGGED;
 
-	if (unlikely(b->tags || flags & PKT_TAGGED))
+	if (unlikely(tags))
 		for (uint16_t i = 0; i < b->n; i++)
 			pkt_set_tag(b->p[i], b->d[i].tagged, b->d[i].tci);
 	if (unlikely(flags & PKT_ASKS)) {
@@ -170,10 +179,8 @@ static void send_direct(struct worker *w, const struct snap_port *dst, struct tx
 	}
 	uint16_t sent = dst->driver->tx(w, q, b->p, b->n);
 
-	for (uint16_t i = 0; i < sent; i++)
-		sum += b->p[i]->len;
 	to->tx_packets += sent;
-	to->tx_bytes += sum;
+	to->tx_bytes += likely(!tags && sent == b->n) ? b->bytes : bytes_of(b->p, sent);
 	// All packets of a batch come from one burst of one port.
 	const struct snap_port *in = w->snap->ports[b->p[0]->src];
 

@@ -26,6 +26,7 @@ struct tx_batch {
 	uint16_t flags; // of any packet
 	bool tags;      // some are to leave with a tag
 	bool shared;    // some may be in other batches, too: n_users counts
+	uint32_t bytes; // of all, before any tag
 	struct pkt *p[PKT_BURST];
 	struct dest d[PKT_BURST];
 };
@@ -87,9 +88,10 @@ uint32_t worker_round(struct worker *w);
 // A burst from one queue: parse, find flows or walk, deliver, free.
 void worker_burst(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n);
 // For flow tables, within a burst. worker_walk() decides by the walk, keeps that as a flow in `keep` unless it is NULL,
-// learns and carries it out; worker_run() carries out a plan for packets whose source is known, in order.
+// learns and carries it out; worker_run() carries out a plan for packets whose source is known, in order;
+// `bytes` is what they are together.
 void worker_walk(struct worker *w, struct pkt *p, struct flow_table *keep);
-void worker_run(struct worker *w, struct pkt *pkts, uint16_t n, const struct plan *plan);
+void worker_run(struct worker *w, struct pkt *pkts, uint16_t n, uint32_t bytes, const struct plan *plan);
 // A frame that is made here (inject.h), accounted to `in`: to `to` as it is, or behind the step with the arg `after`.
 // Takes over `m`.
 void worker_insert(struct worker *w, struct rte_mbuf *m, const struct snap_port *in, const void *after,

@@ -79,6 +79,7 @@ static struct tx_batch *batch_new(struct worker *w, uint16_t port, uint16_t queu
 	b->queue = queue;
 	b->n = 0;
 	b->flags = 0;
+	b->bytes = 0;
 	b->tags = b->shared = false;
 	return b;
 }
@@ -107,6 +108,7 @@ static void deliver(struct worker *w, struct pkt *p, const struct dest *d)
 	p->n_users++;
 	b->shared = true;
 	b->flags |= p->flags;
+	b->bytes += p->len;
 	b->tags |= d->tagged;
 	b->p[b->n] = p;
 	b->d[b->n++] = *d;
@@ -231,13 +233,14 @@ static void run_each(struct worker *w, struct pkt *p, const struct plan *plan)
 }
 
 // The same as run_each() for each, when there is one destination with one queue: what is the same is looked up once.
-static void run_one(struct worker *w, struct pkt *pkts, uint16_t n, const struct dest *d)
+static void run_one(struct worker *w, struct pkt *pkts, uint16_t n, uint32_t bytes, const struct dest *d)
 {
 	struct tx_batch *b = batch_for(w, d, 0);
 	struct dest to = *d;
 	uint16_t at = b->n, flags = b->flags;
 
 	b->n += n;
+	b->bytes += bytes;
 	b->tags |= to.tagged;
 	for (uint16_t i = 0; i < n; i++) {
 		pkts[i].n_users = 1;
@@ -246,6 +249,15 @@ static void run_one(struct worker *w, struct pkt *pkts, uint16_t n, const struct
 		b->d[at + i] = to;
 	}
 	b->flags = flags;
+}
+
+static uint32_t bytes_of(const struct pkt *pkts, uint16_t n)
+{
+	uint32_t bytes = 0;
+
+	for (uint16_t i = 0; i < n; i++)
+		bytes += pkts[i].len;
+	return bytes;
 }
 
 // Those that the destination's ops let pass.
@@ -258,7 +270,7 @@ static __attribute__((noinline)) void run_one_asked(struct worker *w, struct pkt
 	ops_run(w, dst, d->ops, pkts, drops, n, dst);
 	for (uint16_t at = 0, end; at < n; at = end)
 		if ((at = passed_next(worker_counters(w, w->walk.in), drops, at, n, &end)) < n)
-			run_one(w, &pkts[at], end - at, d);
+			run_one(w, &pkts[at], end - at, bytes_of(&pkts[at], end - at), d);
 }
 
 static __attribute__((noinline)) void run_passed(struct worker *w, struct pkt *pkts, uint16_t n,
@@ -274,7 +286,7 @@ static __attribute__((noinline)) void run_passed(struct worker *w, struct pkt *p
 	} else if (d->ops != 0) {
 		run_one_asked(w, pkts, n, d);
 	} else {
-		run_one(w, pkts, n, d);
+		run_one(w, pkts, n, bytes_of(pkts, n), d);
 	}
 }
 
@@ -342,13 +354,13 @@ static __attribute__((noinline)) void run_ops(struct worker *w, struct pkt *pkts
 			run_asked(w, &pkts[at], end - at, plan);
 }
 
-void worker_run(struct worker *w, struct pkt *pkts, uint16_t n, const struct plan *plan)
+void worker_run(struct worker *w, struct pkt *pkts, uint16_t n, uint32_t bytes, const struct plan *plan)
 {
 	const struct dest *d = &plan->dests[0];
 
 	if (likely(plan_is_usual(plan) && d->ops == 0 && w->snap->ports[d->port]->n_txqs == 1 &&
 		   walk_is_up(w->snap->ports[d->port])))
-		run_one(w, pkts, n, d);
+		run_one(w, pkts, n, bytes, d);
 	else if (unlikely(plan->drop != DROP_NONE))
 		run_dropped(w, n, plan);
 	else if (unlikely(plan->ops != 0))
@@ -395,7 +407,7 @@ static void walk_run(struct worker *w, struct pkt *p, struct flow_table *keep)
 	learn(w, p);
 	if (keep != NULL)
 		flow_compile(w, keep, p);
-	worker_run(w, p, 1, &k->plan);
+	worker_run(w, p, 1, p->len, &k->plan);
 }
 
 void worker_walk(struct worker *w, struct pkt *p, struct flow_table *keep)
@@ -457,7 +469,7 @@ static void insert_to(struct worker *w, struct pkt *p, const struct snap_port *t
 
 	plan.dests[0] =
 	    (struct dest){.port = to->index, .tagged = (p->flags & PKT_TAGGED) != 0, .tci = p->tci};
-	worker_run(w, p, 1, &plan);
+	worker_run(w, p, 1, p->len, &plan);
 }
 
 void worker_insert(struct worker *w, struct rte_mbuf *m, const struct snap_port *in, const void *after,

@@ -389,6 +389,15 @@ void expect_drops(const char *name, const char *reason, uint64_t n)
 	ck_abort_msg("no drop reason %s", reason);
 }
 
+void expect_sent(const char *name, uint64_t packets, uint64_t bytes)
+{
+	struct port_counters c;
+
+	port_counters_sum(port_find(name), &c);
+	ck_assert_uint_eq(c.tx_packets, packets);
+	ck_assert_uint_eq(c.tx_bytes, bytes);
+}
+
 void expect_fdb(const char *sw_name, uint16_t vid, const uint8_t mac[6], const char *port_name)
 {
 	uint16_t at = fdb_lookup(switch_find(sw_name)->fdb, fdb_key(mac, vid));

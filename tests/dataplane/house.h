@@ -58,7 +58,8 @@ void inject_many(const char *port, const struct frame *f, int n); // in bursts
 void expect(const char *port, const struct frame *f);             // the next frame delivered there is f
 void expect_last(const char *port);                               // the next one equals the last injected
 void expect_nothing(const char *port);
-void expect_drops(const char *port, const char *reason, uint64_t n); // since the port was made
+void expect_drops(const char *port, const char *reason, uint64_t n);  // since the port was made
+void expect_sent(const char *port, uint64_t packets, uint64_t bytes); // the same
 void expect_fdb(const char *sw, uint16_t vid, const uint8_t mac[6], const char *port); // port NULL = unknown
 
 void ring_queue(const char *port, const struct frame *f); // waits for the next round

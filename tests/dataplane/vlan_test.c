@@ -265,6 +265,36 @@ START_TEST(priority_stays_for_the_last_member)
 }
 END_TEST
 
+// As they left, whatever tag they came with; also of a batch that the receiver takes a part of.
+START_TEST(counted_bytes_are_those_that_left)
+{
+	static const uint8_t other[6] = {2, 0, 0, 0, 0, 0x1f};
+
+	vlans();
+	inject("trunk", tagged(MAC_ALL, MAC_B, 10));
+	expect_last("u");
+	expect("acc10", eth(MAC_ALL, MAC_B));
+	expect_sent("u", 1, 64);
+	expect_sent("acc10", 1, 60);
+	inject_many("acc10", sized(MAC_B, MAC_A, 100), 3);
+	for (int i = 0; i < 3; i++)
+		ck_assert_uint_eq(ring_take("trunk")->len, 104);
+	expect_sent("trunk", 3, 3 * 104);
+	inject_many("trunk", with_tag(sized(MAC_A, MAC_B, 200), 0x8100, 10), 3);
+	for (int i = 0; i < 3; i++)
+		ck_assert_uint_eq(ring_take("acc10")->len, 200);
+	expect_sent("acc10", 4, 60 + 3 * 200);
+	inject("plain", eth(MAC_ALL, MAC_C));
+	expect_last("u");
+	ring_accept("plain", 2);
+	inject_many("u", sized(MAC_C, other, 300), 5);
+	for (int i = 0; i < 2; i++)
+		expect_last("plain");
+	expect_sent("plain", 2, 600);
+	expect_drops("u", "tx-full", 3);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("vlan");
@@ -289,6 +319,7 @@ int main(void)
 	tcase_add_test(t, borrowed_frames_are_tagged_too);
 	tcase_add_test(t, impossible_modes_are_refused);
 	tcase_add_test(t, priority_stays_for_the_last_member);
+	tcase_add_test(t, counted_bytes_are_those_that_left);
 	suite_add_tcase(s, t);
 	return house_run(s, 0);
 }

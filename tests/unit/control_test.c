@@ -118,6 +118,24 @@ START_TEST(the_mark_misses_none)
 }
 END_TEST
 
+START_TEST(of_udp_only_dhcp_is_marked)
+{
+	for (uint32_t port = 0; port <= UINT16_MAX; port++)
+		for (int end = 0; end < 2; end++) {
+			uint8_t bytes[MAX_LEN] = {2, [12] = 8, [14] = 0x45, [17] = 28, [23] = 17, [39] = 8};
+			bool is_dhcp = port == 67 || port == 68 || port == 546 || port == 547;
+
+			bytes[34 + 2 * end] = port >> 8;
+			bytes[35 + 2 * end] = port;
+			struct pkt p = packet(bytes, MAX_LEN);
+
+			ck_assert_int_eq(parse(&p), DROP_NONE);
+			ck_assert_msg(p.may_control == is_dhcp, "UDP port %u", port);
+			ck_assert_msg(control_is(&p) == is_dhcp, "UDP port %u", port);
+		}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("control");
@@ -126,6 +144,7 @@ int main(void)
 
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, each_kind);
+	tcase_add_test(t, of_udp_only_dhcp_is_marked);
 	tcase_add_test(t, the_mark_misses_none);
 	suite_add_tcase(s, t);
 	srunner_run_all(r, CK_ENV);
