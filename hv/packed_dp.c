@@ -53,6 +53,7 @@ static inline void next_set(struct virtq *r, struct place p)
 
 // Chains of descriptors
 
+// DPDK's driver calls the buffers in a table of a frame that it sends writable: they are read all the same.
 static bool chain_indirect(struct virtq *r, struct chain *c, struct vring_packed_desc ref)
 {
 	uint32_t n;
@@ -62,7 +63,7 @@ static bool chain_indirect(struct virtq *r, struct chain *c, struct vring_packed
 		struct vring_packed_desc e;
 
 		entry_load_unaligned(&e, table + i * sizeof(e));
-		if (!chain_add(r, c, e.addr, e.len, e.flags))
+		if (!chain_add(r, c, e.addr, e.len, e.flags & c->direction))
 			return false;
 	}
 	return table != NULL;

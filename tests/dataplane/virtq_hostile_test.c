@@ -154,6 +154,8 @@ START_TEST(buffers_of_the_wrong_direction)
 
 		expect_fault_of(_i, write, d + 1, 1, VIRTQ_DIRECTION);
 		expect_fault_of(_i, write, d, 2, VIRTQ_DIRECTION);
+		if (_i && !write)
+			continue; // virtq_test.c: tables of sent frames may say that they are writable
 		table_lay(t, _i, d, 2);
 		expect_fault_of(_i, write, &(struct one){t, 32, TABLE}, 1, VIRTQ_DIRECTION);
 	}

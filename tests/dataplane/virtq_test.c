@@ -138,6 +138,29 @@ START_TEST(headers_are_taken_from_any_bytes)
 }
 END_TEST
 
+// DPDK's driver calls every buffer of a packed table writable, those of frames that it sends, too.
+START_TEST(tables_of_sent_frames_may_say_that_they_are_writable)
+{
+	struct guest_ring g;
+	struct guest_buffer b[2];
+	struct pkt p;
+	uint16_t n = cut(b, GUEST_SEAM, 200 + 12, 12, 200);
+
+	gring_open(&g, true, 4);
+	gring_write(GUEST_SEAM, sent, 200 + 12);
+	int id = gring_add(&g, b, n, false, true);
+	struct vring_packed_desc *table = (void *)gring_va(g.q.packed[0].addr);
+
+	for (uint16_t i = 0; i < n; i++)
+		table[i].flags = VRING_DESC_F_WRITE;
+	ck_assert_uint_eq(gring_take(&worker, &g, &p, 1), 1);
+	expect_taken(&g, &p, 200);
+	gring_give_back(&g);
+	expect_used(&g, id, 0);
+	gring_close(&g);
+}
+END_TEST
+
 START_TEST(a_burst_ends_where_the_worker_has_no_room_for_more_pieces)
 {
 	struct guest_ring g;
@@ -508,6 +531,7 @@ int main(void)
 	tcase_add_checked_fixture(t, setup, NULL);
 	tcase_add_loop_test(t, frames_of_every_size_are_taken_from_any_layout, 0, 2);
 	tcase_add_loop_test(t, headers_are_taken_from_any_bytes, 0, 2);
+	tcase_add_test(t, tables_of_sent_frames_may_say_that_they_are_writable);
 	tcase_add_loop_test(t, a_burst_ends_where_the_worker_has_no_room_for_more_pieces, 0, 2);
 	tcase_add_loop_test(t, frames_of_every_size_are_put_into_any_layout, 0, 2);
 	tcase_add_loop_test(t, headers_are_put_into_any_bytes, 0, 2);
