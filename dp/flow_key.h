@@ -34,12 +34,15 @@ static inline enum flow_shape shape_of(uint8_t reads)
 	return reads & STEP_READS_L4 ? FLOW_L4 : reads & STEP_READS_L3 ? FLOW_L3 : FLOW_L2;
 }
 
+static_assert(offsetof(struct pkt, tci) == offsetof(struct pkt, ether_type) + 2, "read at once");
+
 static inline void key_l2(const struct pkt *p, struct flow_key *k)
 {
+	const size_t type_and_tag = offsetof(struct pkt, ether_type);
 	uint8_t flags = p->flags & (PKT_TAGGED | PKT_INNER_TAG | PKT_STAG);
 
 	k->w[0] = key_load64(p->data);
-	k->w[1] = key_load32(p->data + 8) | (uint64_t)p->ether_type << 32 | (uint64_t)p->tci << 48;
+	k->w[1] = key_load32(p->data + 8) | (uint64_t)key_load32((const uint8_t *)p + type_and_tag) << 32;
 	k->w[2] = (uint64_t)flags << 8;
 	k->w[3] = k->w[4] = k->w[5] = k->tail = 0;
 }

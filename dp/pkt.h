@@ -55,8 +55,8 @@ struct pkt {
 	uint32_t vsid;                 // virtual subnet, 0 = none
 	uint16_t vid;                  // VLAN it was classified to, 0 = untagged
 	uint16_t flags;                // enum pkt_flags
-	uint16_t tci;                  // tag in the bytes, with PKT_TAGGED
 	uint16_t ether_type;           // behind the outer tag, host order
+	uint16_t tci;                  // tag in the bytes, with PKT_TAGGED
 	uint16_t l3_off;               // 0 = neither IPv4, IPv6 nor ARP
 	uint16_t l4_off;               // 0 = none (not IP, or a later fragment)
 	uint8_t ip_proto;              // behind extension headers

@@ -433,15 +433,17 @@ void worker_burst(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n)
 	uint8_t drops[PKT_BURST];
 	uint32_t n_done = 0;
 	uint64_t bytes = 0;
+	bool owns = false;
 
 	burst_begin(w, in);
 	for (uint16_t i = 0; i < n; i++) {
 		drops[i] = pull_and_parse(&pkts[i]);
 		bytes += pkts[i].len;
-		w->owns |= pkts[i].m != NULL;
+		owns |= pkts[i].m != NULL;
 		if (unlikely(drops[i] != DROP_NONE))
 			count->dropped[drops[i]]++;
 	}
+	w->owns = owns;
 	count->rx_bytes += bytes;
 	count->rx_packets += n;
 	if (unlikely(in->flags & SNAP_STEERS))

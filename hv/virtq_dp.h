@@ -229,21 +229,24 @@ static inline bool span_find(struct virtq *r, struct spans *s, uint16_t at, uint
 static inline void lend_one(struct pkt *p, const uint8_t *va, uint32_t bytes, uint16_t src, bool asks)
 {
 	const uint8_t *frame = va + VIRTIO_NET_HEADER;
-	uint32_t len = bytes - VIRTIO_NET_HEADER, n = RTE_MIN(len, (uint32_t)PKT_HEAD);
+	uint32_t len = bytes - VIRTIO_NET_HEADER;
 
 	p->data = p->head + PKT_HEADROOM;
 	p->m = NULL;
 	p->len = len;
-	p->head_len = n;
+	p->head_len = len;
 	p->src = src;
 	pkt_clear(p);
 	if (asks)
 		memcpy(&p->vnet, va, sizeof(p->vnet));
-	copy_head(p->head + PKT_HEADROOM, frame, n);
-	if (unlikely(len > n)) {
+	if (unlikely(len > PKT_HEAD)) {
+		p->head_len = PKT_HEAD;
 		p->n_tail = 1;
 		p->tail.iov = &p->tail.one;
-		p->tail.one = (struct iovec){(uint8_t *)frame + n, len - n};
+		p->tail.one = (struct iovec){(uint8_t *)frame + PKT_HEAD, len - PKT_HEAD};
+		copy_short(p->head + PKT_HEADROOM, frame, PKT_HEAD);
+	} else {
+		copy_head(p->head + PKT_HEADROOM, frame, len);
 	}
 }
 
@@ -302,9 +305,11 @@ static inline void frame_put_rest(uint8_t *to, const struct pkt *p)
 // The whole frame behind one header, into one buffer that has room.
 static inline void frame_put(uint8_t *to, const struct pkt *p)
 {
-	copy_head(to, p->data, p->head_len);
-	if (unlikely(p->len > p->head_len))
-		frame_put_rest(to + p->head_len, p);
+	const uint32_t n = p->head_len, more = p->len - n;
+
+	copy_head(to, p->data, n);
+	if (unlikely(more > 0))
+		frame_put_rest(to + n, p);
 }
 
 // With its header.
