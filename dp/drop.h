@@ -33,6 +33,7 @@
 	X(MTU_EXCEEDED, "mtu-exceeded", "egress policy", "longer than the destination's MTU")               \
 	X(PORT_DOWN, "port-down", "transmit", "destination is not connected or has no link")                \
 	X(TX_FULL, "tx-full", "transmit", "destination's queue is full")                                    \
+	X(TX_UNFIT, "tx-unfit", "transmit", "longer than a buffer of the receiving guest")                  \
 	X(TX_BUSY, "tx-busy", "transmit", "destination's mailbox is full")                                  \
 	X(NO_MEMORY, "no-memory", "transmit", "no packet buffer for a copy")                                \
 	X(PORT_REMOVED, "port-removed", "transmit", "destination was removed while the packet was held")    \

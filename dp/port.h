@@ -114,7 +114,8 @@ struct rxq {
 struct txq {
 	alignas(64) _Atomic uint32_t busy; // 1 = a worker is inside; workers
 	uint16_t id;
-	void *drv;                // driver's queue
+	bool unfit; // tx() stopped at a frame that no buffer of the receiver holds; who is inside
+	void *drv;  // driver's queue
 	struct rte_ring *mailbox; // owned mbufs, m->port = source port's index
 };
 
@@ -149,7 +150,7 @@ struct port_driver {
 	// stands for: a driver whose peer replaces its descriptors gives an epoll set. Off: it is polled again.
 	int (*notify)(struct worker *w, struct rxq *q, bool on);
 	// Delivers up to n packets in order; returns how many were accepted (the first k). Called by the
-	// holder of q only. The packets stay the caller's: a driver that keeps a frame beyond the call takes p->m
+	// holder of q only. A driver that stopped at a frame that it can never deliver sets q->unfit. The packets stay the caller's: a driver that keeps a frame beyond the call takes p->m
 	// away (sets it to NULL) when p->n_users == 1, and pkt_copy()s otherwise.
 	uint16_t (*tx)(struct worker *w, struct txq *q, struct pkt **pkts, uint16_t n);
 };

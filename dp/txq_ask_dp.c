@@ -16,20 +16,25 @@ struct sending {
 	bool refused; // nothing is tried any more, for the sake of order
 };
 
-static uint16_t try_tx(struct sending *s, struct pkt **list, uint16_t n)
+static struct taken try_tx(struct sending *s, struct pkt **list, uint16_t n)
 {
-	uint16_t sent = s->refused || n == 0 ? 0 : s->dst->driver->tx(s->w, s->q, list, n);
+	struct taken t = {0, 0};
 
-	s->refused |= sent < n;
-	return sent;
+	if (!s->refused)
+		t = txq_drive(s->w, s->dst, s->q, list, n);
+	s->refused |= (t.sent | t.unfit) != taken_bits(0, n);
+	return t;
 }
 
 static void send_whole(struct sending *s, struct pkt **list, uint16_t n, struct outcome *out)
 {
-	uint16_t sent = try_tx(s, list, n);
+	struct taken t = try_tx(s, list, n);
 
-	for (uint16_t i = 0; i < n; i++)
-		out[i] = (struct outcome){1, i < sent, i < sent ? list[i]->len : 0, txq_refusal(s->dst)};
+	for (uint16_t i = 0; i < n; i++) {
+		bool sent = t.sent >> i & 1;
+
+		out[i] = (struct outcome){1, sent, sent ? list[i]->len : 0, taken_why(s->dst, t, i)};
+	}
 }
 
 // One burst of segments at most. Returns how many were made.
@@ -42,13 +47,15 @@ static uint16_t send_some(struct sending *s, struct segments *from, struct outco
 		list[n] = &s->w->cut[n];
 		n++;
 	}
-	uint16_t sent = try_tx(s, list, n);
+	struct taken t = try_tx(s, list, n);
 
 	for (uint16_t i = 0; i < n; i++) {
-		out->bytes += i < sent ? list[i]->len : 0;
+		out->bytes += t.sent >> i & 1 ? list[i]->len : 0;
 		pkt_free(list[i]);
 	}
-	out->sent += sent;
+	out->sent += __builtin_popcount(t.sent);
+	if (t.unfit != 0)
+		out->why = DROP_TX_UNFIT;
 	return n;
 }
 

@@ -74,6 +74,24 @@ static void slip_read(const struct rte_mbuf *m, struct pkt *p)
 	p->ip_proto = s.ip_proto;
 }
 
+struct taken txq_drive(struct worker *w, const struct snap_port *dst, struct txq *q, struct pkt **list,
+		       uint16_t n)
+{
+	struct taken t = {0, 0};
+
+	for (uint16_t done = 0; done < n;) {
+		q->unfit = false;
+		uint16_t sent = dst->driver->tx(w, q, list + done, n - done);
+
+		t.sent |= taken_bits(done, sent);
+		done += sent;
+		if (likely(done == n) || !q->unfit)
+			break;
+		t.unfit |= taken_bits(done++, 1);
+	}
+	return t;
+}
+
 static void drain_asking(struct worker *w, const struct snap_port *dst, struct txq *q, struct pkt **list,
 			 uint16_t n)
 {
@@ -114,12 +132,14 @@ static void drain(struct worker *w, const struct snap_port *dst, struct txq *q)
 			drain_asking(w, dst, q, list, n);
 			continue;
 		}
-		uint16_t sent = dst->driver->tx(w, q, list, n);
+		struct taken t = txq_drive(w, dst, q, list, n);
 
 		for (uint32_t i = 0; i < n; i++) {
-			if (i < sent && src[i] < w->snap->n_ports && w->snap->ports[src[i]] != NULL)
+			bool sent = t.sent >> i & 1;
+
+			if (sent && src[i] < w->snap->n_ports && w->snap->ports[src[i]] != NULL)
 				count_sent(w, dst, src[i], bytes[i]);
-			count_held(w, src[i], i < sent ? DROP_NONE : txq_refusal(dst));
+			count_held(w, src[i], sent ? DROP_NONE : taken_why(dst, t, i));
 			pkt_free(list[i]);
 		}
 	}
@@ -155,12 +175,12 @@ static uint16_t flags_now(const struct tx_batch *b)
 	return flags;
 }
 
-static uint32_t bytes_of(struct pkt *const *list, uint16_t n)
+static uint32_t bytes_of(struct pkt *const *list, uint32_t bits)
 {
 	uint32_t sum = 0;
 
-	for (uint16_t i = 0; i < n; i++)
-		sum += list[i]->len;
+	for (; bits != 0; bits &= bits - 1)
+		sum += list[__builtin_ctz(bits)]->len;
 	return sum;
 }
 
@@ -177,16 +197,19 @@ static void send_direct(struct worker *w, const struct snap_port *dst, struct tx
 		send_direct_asking(w, dst, q, b);
 		return;
 	}
-	uint16_t sent = dst->driver->tx(w, q, b->p, b->n);
+	struct taken t = txq_drive(w, dst, q, b->p, b->n);
+	uint32_t sent = __builtin_popcount(t.sent), unfit = __builtin_popcount(t.unfit);
 
 	to->tx_packets += sent;
-	to->tx_bytes += likely(!tags && sent == b->n) ? b->bytes : bytes_of(b->p, sent);
+	to->tx_bytes += likely(!tags && sent == b->n) ? b->bytes : bytes_of(b->p, t.sent);
 	// All packets of a batch come from one burst of one port.
 	const struct snap_port *in = w->snap->ports[b->p[0]->src];
 
 	worker_counters(w, in)->delivered += sent;
-	if (sent < b->n)
-		worker_drop(w, in, txq_refusal(dst), b->n - sent);
+	if (likely(sent == b->n))
+		return;
+	worker_drop(w, in, DROP_TX_UNFIT, unfit);
+	worker_drop(w, in, txq_refusal(dst), b->n - sent - unfit);
 }
 
 static void leave_in_mailbox(struct worker *w, struct txq *q, struct tx_batch *b)

@@ -426,17 +426,21 @@ static bool put_hard(struct virtq *r, struct batch *b, const struct pkt *p)
 	uint64_t used[VIRTQ_MAX_PIECES];
 	struct chain c;
 	uint16_t n = 0, id, n_desc[VIRTQ_MAX_PIECES];
+	uint32_t n_all = 0; // descriptors
 
 	chain_begin(&c, VRING_DESC_F_WRITE, need);
 	while (c.bytes < need) {
 		uint32_t before = c.bytes;
 		uint16_t flags = __atomic_load_n(&r->packed[at.at].flags, __ATOMIC_ACQUIRE);
 
-		if (!is_available(flags, at) || n == VIRTQ_MAX_PIECES || (n > 0 && !r->mergeable))
+		if (n == VIRTQ_MAX_PIECES || n_all >= r->size || (n > 0 && !r->mergeable))
+			return virtq_unfit(r);
+		if (!is_available(flags, at))
 			return false;
 		n_desc[n] = chain_read(r, &c, at, &id);
 		if (n_desc[n] == 0)
-			return false;
+			return r->fault == VIRTQ_FINE && virtq_unfit(r);
+		n_all += n_desc[n];
 		used[n] = (c.bytes - before) | (uint64_t)id << 32 | used_flags(at, VRING_DESC_F_WRITE);
 		at = place_after(r, at, n_desc[n++]);
 	}
@@ -454,6 +458,7 @@ uint16_t packed_put(struct virtq *r, struct pkt **pkts, uint16_t n)
 	struct slots slots;
 	uint16_t sent = 0;
 
+	r->unfit = false;
 	prefetch_ring(r, n);
 	while (sent < n) {
 		uint16_t room = RTE_MIN(RTE_MIN(n - sent, PKT_BURST), r->size - r->next), k = 0;

@@ -330,12 +330,14 @@ static uint16_t put_hard(struct virtq *r, const struct pkt *p, uint16_t n_availa
 	do {
 		uint32_t before = c.bytes;
 
-		if (n == RTE_MIN(n_available, VIRTQ_MAX_PIECES) || (n > 0 && !r->mergeable))
+		if (n == VIRTQ_MAX_PIECES || n == r->size || (n > 0 && !r->mergeable))
+			return virtq_unfit(r);
+		if (n == n_available)
 			return 0;
 		uint16_t head = head_at(r, r->next + n);
 
 		if (!chain_read(r, &c, head))
-			return 0;
+			return r->fault == VIRTQ_FINE ? virtq_unfit(r) : 0;
 		used[n++] = used_of(head, c.bytes - before);
 	} while (c.bytes < need);
 	virtq_fill(r, p, c.pieces, n);
@@ -358,6 +360,7 @@ uint16_t split_put(struct virtq *r, struct pkt **pkts, uint16_t n)
 	uint16_t n_available = available(r), entries = 0, sent = 0;
 	struct slots slots;
 
+	r->unfit = false;
 	while (sent < n && entries < n_available) {
 		uint16_t room = RTE_MIN(RTE_MIN(n - sent, n_available - entries), PKT_BURST), k = 0;
 

@@ -141,6 +141,7 @@ uint16_t vhost_tx(struct worker *w, struct txq *q, struct pkt **pkts, uint16_t n
 		n = packed_put(&r->q, pkts, n);
 	else
 		n = split_put(&r->q, pkts, n);
+	q->unfit = r->own && r->q.fault == VIRTQ_FINE && r->q.unfit;
 	ring_leave(r);
 	return n;
 }

@@ -87,6 +87,7 @@ struct virtq {
 	bool calling;       // worker: w, control: r
 	uint32_t n_calls;   // worker: w, control: r
 	uint32_t *position; // packed: the journal's (journal.h), NULL = none
+	bool unfit;         // put stopped at a frame that the next buffers can never hold
 	uint16_t n_lent;
 	bool lent_chains;           // packed: some are of several descriptors
 	uint16_t n_before;          // packed: taken at once, the last time
@@ -123,7 +124,8 @@ uint16_t packed_take(struct worker *w, struct virtq *r, struct pkt *pkts, uint16
 void split_give_back(struct virtq *r);
 void packed_give_back(struct virtq *r);
 
-// Puts frames into a receive ring, in order. Returns how many fitted (the first k).
+// Puts frames into a receive ring, in order. Returns how many fitted (the first k); r->unfit says whether the next one
+// would not even fit if the guest offered more buffers.
 uint16_t split_put(struct virtq *r, struct pkt **pkts, uint16_t n);
 uint16_t packed_put(struct virtq *r, struct pkt **pkts, uint16_t n);
 

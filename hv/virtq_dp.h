@@ -85,6 +85,13 @@ static inline bool virtq_refuse(struct virtq *r, enum virtq_fault fault)
 	return false;
 }
 
+// For a frame that does not fit into buffers which are there. Returns 0.
+static inline uint16_t virtq_unfit(struct virtq *r)
+{
+	r->unfit = true;
+	return 0;
+}
+
 // Adds a buffer, which must be of the chain's direction. False: the ring has a fault, or, of buffers to
 // write, there are more pieces than one frame can have.
 bool chain_add(struct virtq *r, struct chain *c, uint64_t gpa, uint32_t len, uint16_t flags);

@@ -78,7 +78,8 @@ void ring_late(const char *port,
 void ring_hold(bool on);               // whether who opens a ring has to wait
 bool ring_is_opening(void);
 void ring_up(const char *port, bool up);
-void ring_accept(const char *port, int n); // the next n frames only, then the queue is full; -1 = all
+void ring_accept(const char *port, int n);      // the next n frames only, then the queue is full; -1 = all
+void ring_room(const char *port, size_t bytes); // of the longest frame that it can hold; 0 = any
 void ring_send_on(const char *port, uint16_t queue); // 0 at the start
 uint16_t ring_received_on(const char *port);         // its last frame
 void ring_borrow(const char *port,

@@ -242,6 +242,22 @@ START_TEST(what_a_full_queue_did_not_take_is_dropped)
 }
 END_TEST
 
+START_TEST(what_no_buffer_holds_is_dropped_alone)
+{
+	two_ports();
+	ring_room("b", 1000);
+	ring_queue("a", eth(MAC_B, MAC_A));
+	ring_queue("a", l4_frame(MAC_B, MAC_A, &kinds[0].spec)); // 41 long segments and a short one
+	ring_queue("a", eth(MAC_B, MAC_A));
+	house_rounds();
+	expect("b", eth(MAC_B, MAC_A));
+	ck_assert_uint_le(ring_take("b")->len, 1000);
+	expect("b", eth(MAC_B, MAC_A));
+	ck_assert_uint_eq(counters("a").dropped[DROP_TX_UNFIT], 41);
+	ck_assert_uint_eq(counters("a").dropped[DROP_TX_FULL], 0);
+}
+END_TEST
+
 // All buffers but a few, in a chain.
 static struct rte_mbuf *buffers_take(unsigned leave)
 {
@@ -470,6 +486,7 @@ static Suite *suite(void)
 	tcase_add_test(t, each_of_several_receivers_gets_what_it_takes);
 	tcase_add_test(t, requests_wait_in_a_mailbox);
 	tcase_add_test(t, order_holds_between_whole_and_cut_packets);
+	tcase_add_test(t, what_no_buffer_holds_is_dropped_alone);
 	tcase_add_test(t, what_a_full_queue_did_not_take_is_dropped);
 	tcase_add_test(t, out_of_buffers_is_a_drop);
 	tcase_add_test(t, checksums_are_written_to_no_other_place);

@@ -27,6 +27,7 @@ struct ring {
 	pthread_mutex_t lock;
 	struct fifo in, out; // toward the switch, from the switch
 	int accept;
+	size_t room;        // bytes of the longest frame that it can hold, 0 = any
 	int bell;           // eventfd, -1 = it has to be polled
 	_Atomic bool armed; // the bell rings for each frame
 	_Atomic bool has_late;
@@ -244,6 +245,9 @@ static uint16_t ring_tx(struct worker *w, struct txq *q, struct pkt **pkts, uint
 	(void)w;
 	r->tx_queue = q->id;
 	for (; sent < n && r->accept != 0; sent++) {
+		q->unfit = r->room > 0 && pkts[sent]->len > r->room;
+		if (q->unfit)
+			break;
 		frame_from(pkts[sent], &f);
 		if (!fifo_put_locked(r, &r->out, &f))
 			break;
@@ -342,6 +346,11 @@ void ring_offloads(const char *port, uint32_t mask)
 void ring_accept(const char *port, int n)
 {
 	ring_of(port)->accept = n;
+}
+
+void ring_room(const char *port, size_t bytes)
+{
+	ring_of(port)->room = bytes;
 }
 
 void ring_send_on(const char *port, uint16_t queue)

@@ -148,6 +148,37 @@ START_TEST(a_port_that_is_down_or_full)
 }
 END_TEST
 
+// The frames around it arrive, in order; also behind those that the queue refuses.
+START_TEST(a_frame_that_no_buffer_holds_is_dropped_alone)
+{
+	two_ports();
+	inject("b", eth(MAC_ALL, MAC_B));
+	expect_last("a");
+	expect_last("c");
+	ring_room("b", 1000);
+	for (int round = 0; round < 2; round++) // by the walk, by a flow
+		for (int i = 0; i < 8; i++)
+			ring_queue("a", sized(MAC_B, MAC_A, i % 3 == 1 ? 1001 : 100 + i));
+	house_rounds();
+	for (int round = 0; round < 2; round++)
+		for (int i = 0; i < 8; i++)
+			if (i % 3 != 1)
+				ck_assert_uint_eq(ring_take("b")->len, 100 + i);
+	expect_drops("a", "tx-unfit", 6);
+	expect_drops("a", "tx-full", 0);
+	expect_sent("b", 10, 2 * (100 + 102 + 103 + 105 + 106));
+	ring_accept("b", 2);
+	ring_queue("a", sized(MAC_B, MAC_A, 1400));
+	for (int i = 0; i < 4; i++)
+		ring_queue("a", sized(MAC_B, MAC_A, 300));
+	house_rounds();
+	for (int i = 0; i < 2; i++)
+		ck_assert_uint_eq(ring_take("b")->len, 300);
+	expect_drops("a", "tx-unfit", 7);
+	expect_drops("a", "tx-full", 2);
+}
+END_TEST
+
 START_TEST(mtu_counts_what_is_behind_the_header)
 {
 	two_ports();
@@ -249,6 +280,7 @@ int main(void)
 	tcase_add_test(t, uplinks_do_not_forward_to_uplinks);
 	tcase_add_test(t, more_destinations_than_a_plan_holds);
 	tcase_add_test(t, a_port_that_is_down_or_full);
+	tcase_add_test(t, a_frame_that_no_buffer_holds_is_dropped_alone);
 	tcase_add_test(t, mtu_counts_what_is_behind_the_header);
 	tcase_add_test(t, borrowed_frames_arrive_whole);
 	tcase_add_test(t, removal_forgets_addresses);

@@ -386,14 +386,17 @@ START_TEST(what_does_not_fit_changes_nothing)
 
 	gring_open(&g, _i, 512);
 	ck_assert_uint_eq(gring_put(&g, &p, 1), 0);
+	ck_assert(!g.q.unfit);
 	gring_add(&g, &small, 1, true, false);
 	gring_add(&g, &small, 1, true, true);
 	uint64_t before = everything();
 
 	ck_assert_uint_eq(gring_put(&g, &p, 1), 0); // not mergeable
+	ck_assert(g.q.unfit);
 	g.q.mergeable = true;
 	p = borrowed(&s, 600, 600);
 	ck_assert_uint_eq(gring_put(&g, &p, 1), 0); // both hold too little
+	ck_assert(!g.q.unfit);
 	ck_assert_uint_eq(everything(), before);
 	// More pieces than one frame may have are no fault of a guest.
 	gring_close(&g);
@@ -404,6 +407,7 @@ START_TEST(what_does_not_fit_changes_nothing)
 	p = borrowed(&s, 300, 300);
 	before = everything();
 	ck_assert_uint_eq(gring_put(&g, &p, 1), 0);
+	ck_assert(g.q.unfit);
 	ck_assert_uint_eq(everything(), before);
 	ck_assert_uint_eq(g.q.fault, VIRTQ_FINE);
 	p = borrowed(&s, 150, 150);
