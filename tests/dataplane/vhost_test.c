@@ -295,6 +295,27 @@ START_TEST(port_goes_while_the_guest_runs)
 }
 END_TEST
 
+START_TEST(a_frame_that_no_buffer_of_the_guest_holds_is_named)
+{
+	struct port_conf c = conf_of("vm1.sock", true, 1);
+	struct port *p = rig_port_start(&vhost_driver, &c);
+	static uint8_t frame[5000];
+	struct guest g;
+
+	rig_frame(frame, sizeof(frame), 3);
+	for (int i = 0; i < 2; i++) {
+		guest_start(&g, p, 1, i == 1 ? ",mrg_rxbuf=0,packed_vq=1" : ",mrg_rxbuf=0");
+		ck_assert(rig_tx(p, 0, frame, 60));
+		ck_assert(!rig_tx(p, 0, frame, sizeof(frame)));
+		ck_assert(p->txqs[0].unfit);
+		ck_assert(rig_tx(p, 0, frame, 60));
+		ck_assert(!p->txqs[0].unfit);
+		guest_end(&g, p);
+	}
+	rig_port_stop(p);
+}
+END_TEST
+
 // A worker that never stops polling sees rings come and go.
 static _Atomic bool storm_end;
 static _Atomic uint64_t n_storm;
@@ -514,6 +535,7 @@ int main(void)
 	tcase_add_test(t, a_guest_with_more_queue_pairs_than_the_port_is_refused);
 	tcase_add_test(t, frames_beyond_the_guests_ring_are_not_taken);
 	tcase_add_test(t, port_goes_while_the_guest_runs);
+	tcase_add_test(t, a_frame_that_no_buffer_of_the_guest_holds_is_named);
 	tcase_add_test(t, guest_comes_and_goes_under_a_polling_worker);
 	tcase_add_test(t, client_says_what_is_wrong_with_the_socket);
 	tcase_add_test(t, server_refuses_paths_it_must_not_take);
