@@ -1,0 +1,134 @@
+"""A switch sw0 with guests vm1, vm2, vm3 for tests of extensions, and who got a frame, by the ports' own counters:
+
+     vm1 ──┐
+     vm2 ──┼── sw0 ── (extensions)
+     vm3 ──┘
+
+Extensions are compiled here with the public header alone; the directory is one that the daemon trusts.
+"""
+
+import itertools
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from conftest import TOP, need, wait_for
+from lan import Lan
+
+GUESTS = ("vm1", "vm2", "vm3")  # vm9 comes later
+IP = {name: f"10.0.0.{name[2:]}" for name in (*GUESTS, "vm9")}
+MAC = {name: f"02:00:00:00:00:0{name[2:]}" for name in IP}
+BROADCAST = "ff:ff:ff:ff:ff:ff"
+
+
+def compile_extension(source, to, compiler="cc", flags=("-I", TOP / "ext/include")):
+    """A shared object from one source. `compiler` may have words of its own."""
+    words = [*shlex.split(compiler), "-Wall", "-Wextra", "-Werror", "-O2", "-shared", "-fPIC", *flags, "-o", to, source]
+    r = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=60)
+    assert r.returncode == 0, f"{words}: {r.stderr}"
+    return to
+
+
+def root_directory():
+    """Where files may be loaded from without --allow-unsigned: no directory on the way belongs to all, as /tmp does."""
+    if os.geteuid() != 0:
+        pytest.skip("extensions are loaded from root's directories")
+    directory = Path(tempfile.mkdtemp(prefix="evs-ext-", dir="/run"))
+    os.chmod(directory, 0o755)
+    return directory
+
+
+class ExtSite:
+    def __init__(self, make_daemon, **options):
+        need("cc")
+        self.dir = root_directory()
+        self.lan = Lan(make_daemon, **({"allow_unsigned": True} | options))
+        self.numbers = itertools.count(1)
+
+    def start(self):
+        self.lan.start()
+        self.lan.rpc("switch.add", name="sw0", kind="internal")
+        self.wires = {}
+        for name in GUESTS:
+            self.add(name)
+        self.daemon = self.lan.daemon
+        return self
+
+    def add(self, name):
+        self.wires[name] = self.lan.guest(name).wire()
+
+    def ctl(self, *words):
+        return self.lan.daemon.ctl(*words)
+
+    def load(self, name, path, *more):
+        self.ctl("ext", "load", name, "switch", "sw0", "path", path, *more)
+        assert self.state(name) == "up"
+
+    def show(self, name):
+        return self.ctl("ext", "show", name)[0]
+
+    def state(self, name):
+        return self.show(name)["state"]
+
+    def drops(self, name):
+        return {row["reason"]: row["packets"] for row in self.ctl("ext", "drops", name) or []}
+
+    def learn(self):
+        """Each guest says where it is."""
+        for name in self.wires:
+            self.reached(name, self.frame(name, BROADCAST))
+
+    def frame(self, source, dst, layers=None, vlan=None):
+        """Of this guest, to a guest or an address; with a payload of its own. `layers`: scapy's, behind IP."""
+        from scapy.layers.inet import IP as Ip, UDP
+        from scapy.layers.l2 import Dot1Q, Ether
+        packet = Ether(src=MAC.get(source, source), dst=MAC.get(dst, dst))
+        if vlan:
+            packet /= Dot1Q(vlan=vlan)
+        packet /= Ip(src=IP.get(source, "10.0.0.9"), dst=IP.get(dst, "10.0.0.250"))
+        return bytes(packet / (layers or UDP(sport=9, dport=9)) / f"number {next(self.numbers):08}".encode())
+
+    def reached(self, source, frame):
+        """Sends it from a guest, and returns {guest: what it got} once the switch is done with it."""
+        before = {row["name"]: row for row in self.lan.rpc("port.show")}
+        self.wires[source].send(frame)
+
+        def is_done():
+            row = self.lan.row(source)
+            a = row["detail"]["accounting"]
+            return row["rx_packets"] > before[source]["rx_packets"] and \
+                a["received"] + a["made"] == a["delivered"] + a["consumed"] + a["dropped"] + a["held"]
+        wait_for(is_done, what=f"a frame of {source} is done with")
+        return {row["name"]: self.wires[row["name"]].until(frame[-8:])[-1] for row in self.lan.rpc("port.show")
+                if row["name"] in self.wires and row["tx_packets"] > before[row["name"]]["tx_packets"]}
+
+    def who(self, source, dst, layers=None, vlan=None):
+        """Sorted names of the guests that such a frame reaches."""
+        return sorted(self.reached(source, self.frame(source, dst, layers, vlan)))
+
+    def wait_who(self, source, dst, guests):
+        """Until such a frame reaches exactly these: an extension hears of ports a little later than others."""
+        wait_for(lambda: self.who(source, dst) == guests, what=f"frames from {source} to {dst} reach {guests}")
+
+    def stop(self):
+        self.lan.check_accounting()
+        self.lan.daemon.stop()
+
+    def destroy(self):
+        self.lan.destroy()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+@pytest.fixture
+def ext_site(make_daemon):
+    site = ExtSite(make_daemon)
+    try:
+        yield site.start()
+        site.stop()
+    finally:
+        site.destroy()
