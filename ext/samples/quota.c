@@ -103,10 +103,12 @@ static void count(void *self, const struct evs_call *call, struct evs_packet *co
 
 	(void)call;
 	for (uint32_t i = 0; a != NULL && i < n; i++) {
+		if (__atomic_load_n(&a->used, __ATOMIC_RELAXED) >= q->limit) {
+			packets[i]->verdict = EVS_DROP;
+			continue;
+		}
 		uint64_t used = __atomic_add_fetch(&a->used, packets[i]->length, __ATOMIC_RELAXED);
 
-		if (used > q->limit)
-			packets[i]->verdict = EVS_DROP;
 		if (used >= q->limit && used - packets[i]->length < q->limit) // this one was the last
 			q->host->revoke(q->instance, packets[i]->source);
 	}
