@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import TOP, need, wait_for
+from conftest import TOP, Daemon, Refused, need, wait_for
 from lan import Lan
 
 GUESTS = ("vm1", "vm2", "vm3")  # vm9 comes later
@@ -132,3 +132,70 @@ def ext_site(make_daemon):
         site.stop()
     finally:
         site.destroy()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The same for all tests of a file; each takes out what it loaded. The guests have been heard."""
+    directory = tmp_path_factory.mktemp("daemon")
+    s = ExtSite(lambda **options: Daemon(directory, **options))
+    try:
+        s.start()
+        s.learn()
+        yield s
+        s.stop()
+    finally:
+        s.lan.daemon.destroy()
+        s.destroy()
+
+
+# What the samples do to packets
+
+
+def check_no_telnet(site, path):
+    from scapy.layers.inet import TCP, UDP
+    site.load("x", path)
+    assert site.who("vm1", "vm2", TCP(dport=23)) == []
+    assert site.who("vm1", "vm2", TCP(dport=24)) == site.who("vm1", "vm2", UDP(dport=23)) == ["vm2"]
+    assert site.who("vm1", "vm2", TCP(dport=23)) == []
+    assert site.drops("x") == {"telnet is not allowed": 2}
+
+
+def check_one_ttl(site, path):
+    from scapy.layers.inet import IP, UDP
+    from scapy.layers.l2 import Ether
+    site.load("x", path)
+    for ttl in (64, 7, 8, 255, 64, 1, 200):
+        sent = Ether(site.frame("vm1", "vm2", UDP(sport=1000, dport=2000)))
+        sent[IP].ttl, sent[IP].chksum = ttl, None
+        sent = bytes(sent)
+        wanted = Ether(sent)
+        wanted[IP].ttl, wanted[IP].chksum = 64, None
+        assert site.reached("vm1", sent) == {"vm2": bytes(wanted)}, ttl
+    assert site.show("x")["packets"] >= 7
+    arp = Ether(dst=sent[:6], src=sent[6:12], type=0x88b5) / b"neither IPv4 nor anything else 12345678"
+    assert site.reached("vm1", bytes(arp).ljust(60, b"8")) == {"vm2": bytes(arp).ljust(60, b"8")}
+
+
+def check_quota(site, path):
+    with pytest.raises(Refused, match="ext x: does not start: its configuration must be a number of bytes"):
+        site.ctl("ext", "load", "x", "switch", "sw0", "path", path, "config", '"much"')
+    n = len(site.frame("vm1", "vm2"))
+    site.load("x", path, "config", str(3 * n))
+    for _ in range(3):
+        assert site.who("vm1", "vm2") == ["vm2"]
+    for _ in range(3):
+        assert site.who("vm1", "vm2") == []
+    assert site.who("vm2", "vm1") == ["vm1"], "the other guest has its own"
+    assert site.drops("x") == {"the guest has sent all that it may": 3}
+
+    def asks_no_more():
+        asked = site.show("x")["packets"]
+        return site.who("vm1", "vm2") == [] and site.show("x")["packets"] == asked
+    wait_for(asks_no_more, what="flows are dropped without a packet call")
+    site.ctl("ext", "set", "x", "config", str(4 * n))
+    assert site.who("vm1", "vm2") == ["vm2"]
+    assert site.who("vm1", "vm2") == [], "what was used before counts on"
+
+
+CHECKS = {"no_telnet": check_no_telnet, "one_ttl": check_one_ttl, "quota": check_quota}

@@ -6,10 +6,9 @@ import subprocess
 
 import pytest
 
-from conftest import BUILD, TOP, Daemon, Refused, need, wait_for
-from ext_site import ExtSite, compile_extension
+from conftest import BUILD, TOP, need
+from ext_site import CHECKS, compile_extension, site  # noqa: F401  pylint: disable=unused-import
 
-SAMPLES = ("no_telnet", "one_ttl", "quota")
 COMPILERS = ("gcc", "gcc -std=c11 -pedantic -fvisibility=hidden", "clang -std=c11 -pedantic", "g++ -std=c++20 -pedantic -x c++",
              "clang++ -std=c++20 -pedantic -x c++")
 
@@ -36,75 +35,15 @@ def flags(installed):
     return r.stdout.split()
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("daemon")
-    s = ExtSite(lambda **options: Daemon(directory, **options))
-    try:
-        s.start()
-        s.learn()
-        yield s
-        s.stop()
-    finally:
-        s.lan.daemon.destroy()
-        s.destroy()
-
-
-def check_no_telnet(site, path):
-    from scapy.layers.inet import TCP, UDP
-    site.load("x", path)
-    assert site.who("vm1", "vm2", TCP(dport=23)) == []
-    assert site.who("vm1", "vm2", TCP(dport=24)) == site.who("vm1", "vm2", UDP(dport=23)) == ["vm2"]
-    assert site.who("vm1", "vm2", TCP(dport=23)) == []
-    assert site.drops("x") == {"telnet is not allowed": 2}
-
-
-def check_one_ttl(site, path):
-    from scapy.layers.inet import IP, UDP
-    from scapy.layers.l2 import Ether
-    site.load("x", path)
-    for ttl in (64, 7, 8, 255, 64, 1, 200):
-        sent = Ether(site.frame("vm1", "vm2", UDP(sport=1000, dport=2000)))
-        sent[IP].ttl, sent[IP].chksum = ttl, None
-        sent = bytes(sent)
-        wanted = Ether(sent)
-        wanted[IP].ttl, wanted[IP].chksum = 64, None
-        assert site.reached("vm1", sent) == {"vm2": bytes(wanted)}, ttl
-    assert site.show("x")["packets"] >= 7
-    arp = Ether(dst=sent[:6], src=sent[6:12], type=0x88b5) / b"neither IPv4 nor anything else 12345678"
-    assert site.reached("vm1", bytes(arp).ljust(60, b"8")) == {"vm2": bytes(arp).ljust(60, b"8")}
-
-
-def check_quota(site, path):
-    with pytest.raises(Refused, match="ext x: does not start: its configuration must be a number of bytes"):
-        site.ctl("ext", "load", "x", "switch", "sw0", "path", path, "config", '"much"')
-    n = len(site.frame("vm1", "vm2"))
-    site.load("x", path, "config", str(3 * n))
-    for _ in range(3):
-        assert site.who("vm1", "vm2") == ["vm2"]
-    for _ in range(3):
-        assert site.who("vm1", "vm2") == []
-    assert site.who("vm2", "vm1") == ["vm1"], "the other guest has its own"
-    assert site.drops("x") == {"the guest has sent all that it may": 3}
-
-    def asks_no_more():
-        asked = site.show("x")["packets"]
-        return site.who("vm1", "vm2") == [] and site.show("x")["packets"] == asked
-    wait_for(asks_no_more, what="flows are dropped without a packet call")
-    site.ctl("ext", "set", "x", "config", str(4 * n))
-    assert site.who("vm1", "vm2") == ["vm2"]
-    assert site.who("vm1", "vm2") == [], "what was used before counts on"
-
-
 @pytest.mark.parametrize("compiler", COMPILERS)
-@pytest.mark.parametrize("sample", SAMPLES)
+@pytest.mark.parametrize("sample", CHECKS)
 def test_samples(installed, flags, site, tmp_path, sample, compiler):
     source = installed / f"usr/local/share/doc/evswitch/samples/{sample}.c"
     path = compile_extension(source, tmp_path / f"{sample}.so", compiler, flags)
     symbols = subprocess.run(["nm", "-D", path], capture_output=True, text=True, check=True).stdout.split()
     assert "evs_extension" in symbols and not any(s.startswith(("rte_", "evs_")) for s in symbols if s != "evs_extension")
     try:
-        globals()[f"check_{sample}"](site, path)
+        CHECKS[sample](site, path)
     finally:
         site.ctl("ext", "unload", "x")
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from conftest import BUILD, Refused
-from ext_site import BROADCAST, MAC, ext_site  # noqa: F401  pylint: disable=unused-import
+from ext_site import BROADCAST, MAC, ext_site, site  # noqa: F401  pylint: disable=unused-import
 
 STEER = BUILD / "ext/steer.so"
 
@@ -149,18 +149,7 @@ def test_wrong_rules_change_nothing(shared, config, sentence):
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory):
-    """A site for all tests whose rules replace those before."""
-    from conftest import Daemon
-    from ext_site import ExtSite
-    directory = tmp_path_factory.mktemp("steer")
-    site = ExtSite(lambda **options: Daemon(directory, **options))
-    try:
-        site.start()
-        site.learn()
-        site.load("st", STEER)
-        yield site
-        site.stop()
-    finally:
-        site.daemon.destroy()
-        site.destroy()
+def shared(site):
+    """With steer, whose rules each test replaces."""
+    site.load("st", STEER)
+    return site
