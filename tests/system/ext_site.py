@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import TOP, Daemon, Refused, need, wait_for
+from conftest import BUILD, TOP, Daemon, Refused, need, wait_for
 from lan import Lan
 
 GUESTS = ("vm1", "vm2", "vm3")  # vm9 comes later
@@ -147,6 +147,24 @@ def site(tmp_path_factory):
     finally:
         s.lan.daemon.destroy()
         s.destroy()
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """Where `make install` has put things."""
+    need("make", "pkg-config")
+    to = tmp_path_factory.mktemp("installed")
+    env = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "PREFIX", "SAN")}
+    r = subprocess.run(["make", "-s", "-C", TOP, f"BUILD={BUILD}", f"DESTDIR={to}", "install"], capture_output=True,
+                       text=True, timeout=600, env=env)
+    assert r.returncode == 0, r.stderr
+    return to
+
+
+def pkg_environment(installed):
+    """For pkg-config: as if that were the root directory."""
+    return dict(os.environ, PKG_CONFIG_SYSROOT_DIR=str(installed),
+                PKG_CONFIG_PATH=str(installed / "usr/local/lib/pkgconfig"))
 
 
 # What the samples do to packets

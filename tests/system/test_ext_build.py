@@ -1,36 +1,22 @@
 """Extensions as a third party makes them: `make install`, then the samples built out of tree with what pkg-config says,
 by C and C++ compilers, and loaded into a daemon that moves packets."""
 
-import os
 import subprocess
 
 import pytest
 
-from conftest import BUILD, TOP, need
-from ext_site import CHECKS, compile_extension, site  # noqa: F401  pylint: disable=unused-import
+from conftest import TOP, need
+from ext_site import CHECKS, compile_extension, installed, pkg_environment, site  # noqa: F401  pylint: disable=unused-import
 
 COMPILERS = ("gcc", "gcc -std=c11 -pedantic -fvisibility=hidden", "clang -std=c11 -pedantic", "g++ -std=c++20 -pedantic -x c++",
              "clang++ -std=c++20 -pedantic -x c++")
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory):
-    """Where `make install` has put things."""
-    need("make", "pkg-config", *(words.split()[0] for words in COMPILERS))
-    to = tmp_path_factory.mktemp("installed")
-    env = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "PREFIX", "SAN")}
-    r = subprocess.run(["make", "-s", "-C", TOP, f"BUILD={BUILD}", f"DESTDIR={to}", "install"], capture_output=True,
-                       text=True, timeout=600, env=env)
-    assert r.returncode == 0, r.stderr
-    return to
-
-
-@pytest.fixture(scope="module")
 def flags(installed):
-    env = dict(os.environ, PKG_CONFIG_SYSROOT_DIR=str(installed),
-               PKG_CONFIG_PATH=str(installed / "usr/local/lib/pkgconfig"))
-    r = subprocess.run(["pkg-config", "--cflags", "evswitch-extension"], capture_output=True, text=True, env=env,
-                       check=True)
+    need(*(words.split()[0] for words in COMPILERS))
+    r = subprocess.run(["pkg-config", "--cflags", "evswitch-extension"], capture_output=True, text=True, check=True,
+                       env=pkg_environment(installed))
     assert r.stdout.split() == [f"-I{installed}/usr/local/include"]
     return r.stdout.split()
 
