@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from conftest import BUILD, TOP, Daemon
+from conftest import BUILD, TOP, Daemon, need
 from ext_site import MAC, ExtSite, compile_extension, installed, pkg_environment  # noqa: F401  pylint: disable=unused-import
 from test_readme import shape
 
@@ -30,6 +30,7 @@ def console():
 @pytest.fixture(scope="module")
 def signed_site(tmp_path_factory):
     """A daemon that loads signed files only."""
+    need("openssl")
     directory = tmp_path_factory.mktemp("daemon")
     site = ExtSite(lambda **options: Daemon(directory, **options), allow_unsigned=None)
     trusted = site.dir / "trusted.d"
