@@ -9,6 +9,7 @@ FUZZ_SECONDS ?= 60
 Q        = $(if $(V),,@)
 say      = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2))
 
+comma    := ,
 PKGS     := libdpdk libpcap libnl-3.0 libnl-route-3.0 libevent libevent_pthreads jansson sqlite3 libcrypto libsystemd
 PKG_CFLAGS = $(eval PKG_CFLAGS := $(subst -I/,-isystem /,$(shell pkg-config --cflags $(PKGS))))$(PKG_CFLAGS)
 PKG_LIBS = $(eval PKG_LIBS := $(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)
@@ -22,6 +23,9 @@ EVFLAGS  = -std=gnu17 $(PKG_CFLAGS) $(CFLAGS) $(WARN) $(HARDEN) $(SANFLAG) $(FUZ
 	-fno-strict-aliasing -MMD -MP
 EVLINK   = -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(SANFLAG) $(LDFLAGS)
 LIBS     = $(PKG_LIBS) -lm -lpthread
+# Extensions that come along see what others' do: the public header, and libraries. -z defs: nothing of the daemon.
+EXTFLAGS = -std=gnu17 $(CFLAGS) $(WARN) $(filter-out -fPIE,$(HARDEN)) -fPIC $(SANFLAG) -D_GNU_SOURCE -Iext/include \
+	-march=x86-64-v3 -shared -Wl,-z,relro,-z,now$(if $(SAN),,$(comma)-z$(comma)defs) -Wl,--as-needed
 
 SRC      := $(wildcard dp/*.c ctrl/*.c ext/*.c nvgre/*.c qos/*.c teaming/*.c hv/*.c)
 OBJ      := $(SRC:%.c=$(BUILD)/%.o)
@@ -36,9 +40,11 @@ DPHARN   := $(patsubst %.c,$(BUILD)/%.o,$(filter-out %_test.c,$(wildcard tests/d
 FRONTOBJ := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/bench/front/*.c))
 BUDGET   := $(BUILD)/tools/bench/budget/budget $(BUILD)/tools/bench/budget/l4
 BUDGETRIG := $(BUILD)/tools/bench/budget/rig.o $(BUILD)/tools/bench/budget/guest.o
+EXTDIRS  := $(filter-out samples,$(sort $(patsubst ext/%/,%,$(dir $(wildcard ext/*/*.c)))))
+EXTSO    := $(EXTDIRS:%=$(BUILD)/ext/%.so)
 FUZZERS  := $(patsubst tests/fuzz/%_fuzz.c,$(BUILD)/tests/fuzz/%_fuzz,$(wildcard tests/fuzz/*_fuzz.c))
 
-all: $(BUILD)/evswitchd $(BUILD)/evsctl $(BUILD)/evs-sign
+all: $(BUILD)/evswitchd $(BUILD)/evsctl $(BUILD)/evs-sign $(EXTSO)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
@@ -77,6 +83,11 @@ $(BUILD)/%.so: %.c ext/include/evswitch/extension.h
 	@mkdir -p $(@D)
 	$(call say,SO,$@)
 	$(Q)$(CC) -std=gnu17 $(CFLAGS) $(WARN) -shared -fPIC -fvisibility=hidden -Iext/include $< -o $@
+.SECONDEXPANSION:
+$(EXTSO): $(BUILD)/ext/%.so: $$(wildcard ext/$$*/*.[ch] ext/include/evswitch/*.h)
+	@mkdir -p $(@D)
+	$(call say,EXT,$@)
+	$(Q)$(CC) $(EXTFLAGS) $(filter %.c,$^) $(shell pkg-config --libs jansson libpcap) -o $@
 
 man: $(BUILD)/man/evsctl.1 $(BUILD)/man/evs-sign.1 $(BUILD)/man/evswitchd.8
 $(BUILD)/man/evsctl.1: docs/man/evsctl.1.in tools/mkman $(BUILD)/evswitchd $(BUILD)/evsctl

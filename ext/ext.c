@@ -123,7 +123,9 @@ static void details_take(struct ext *x)
 {
 	uint8_t n = x->n_reasons > 0 ? x->n_reasons : 1;
 
-	for (uint8_t i = 0; x->details[0] == 0 && i < n; i++)
+	if (x->details[0] != 0)
+		return;
+	for (uint8_t i = 0; i < n; i++)
 		x->details[i] =
 		    drop_detail_take(x->conf.name, x->n_reasons > 0 ? x->is.reasons[i] : "it says no reason");
 }

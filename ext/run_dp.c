@@ -194,7 +194,7 @@ enum drop ext_flow_in(struct walk *k, struct pkt *p, const void *arg)
 		rewrite_from(k, &a);
 	if (a.verdict == EVS_PACKETS) {
 		k->plan.ops |= k->op;
-		k->again = x->is.flags & EVS_MODIFIES;
+		k->again = x->is.flags & EVS_MODIFIES && k->trace == NULL; // a trace goes on with it as it is
 	}
 	if (a.chosen)
 		choose(x, k, &a);

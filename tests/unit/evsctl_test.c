@@ -3,6 +3,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tools/evsctl/command.h"
 #include "tools/evsctl/rates.h"
@@ -96,6 +97,24 @@ START_TEST(flag_takes_a_bool_only)
 	ck_assert_str_eq(params_of(show_method, "vm1 long switch sw0"),
 			 "{'long': 'on', 'name': 'vm1', 'switch': 'sw0'}");
 	ck_assert_str_eq(params_of(show_method, "vm1 long maybe"), "port show: unknown key maybe");
+}
+END_TEST
+
+// The daemon knows no directory of the user's.
+START_TEST(paths_from_here_are_made_whole)
+{
+	const char load[] = "{'name': 'ext.load', 'params': [{'name': 'path', 'type': 'path'},"
+			    " {'name': 'text', 'type': 'string'}]}";
+	char here[512], wanted[600];
+
+	ck_assert_ptr_nonnull(getcwd(here, sizeof(here)));
+	snprintf(wanted, sizeof(wanted), "{'path': '%s/fw.so'}", here);
+	ck_assert_str_eq(params_of(load, "path ./fw.so"), wanted);
+	snprintf(wanted, sizeof(wanted), "{'path': '%s/../fw.so'}", here);
+	ck_assert_str_eq(params_of(load, "path ../fw.so"), wanted);
+	ck_assert_str_eq(params_of(load, "path /lib/fw.so"), "{'path': '/lib/fw.so'}");
+	ck_assert_str_eq(params_of(load, "path fw.so"), "{'path': 'fw.so'}");
+	ck_assert_str_eq(params_of(load, "text ./fw.so"), "{'text': './fw.so'}");
 }
 END_TEST
 
@@ -286,6 +305,7 @@ int main(void)
 	tcase_add_test(t, only_word_left_is_the_positional);
 	tcase_add_test(t, required_positional_takes_keys_for_values);
 	tcase_add_test(t, flag_takes_a_bool_only);
+	tcase_add_test(t, paths_from_here_are_made_whole);
 	tcase_add_test(t, json_is_parsed);
 	tcase_add_test(t, bad_lines_get_a_sentence);
 	tcase_add_test(t, table_aligns_by_width_and_type);

@@ -150,9 +150,22 @@ static bool is_bool(const char *word)
 	return value_parse_bool(word, &value) == 0;
 }
 
+// "./x" is what the user's shell calls so, wherever the daemon is.
+static json_t *value_of(const json_t *param, const char *word)
+{
+	char here[PATH_MAX];
+
+	if (strcmp(text_of(param, "type"), "path") != 0 || word[0] != '.' || !strchr(word, '/') ||
+	    !getcwd(here, sizeof(here)))
+		return json_string(word);
+	while (strncmp(word, "./", 2) == 0)
+		word += 2;
+	return json_sprintf("%s/%s", strcmp(here, "/") == 0 ? "" : here, word);
+}
+
 static int take(struct words *w, const json_t *method, const json_t *param, const char *word, struct err *e)
 {
-	if (json_object_set_new(w->params, text_of(param, "name"), json_string(word)) < 0)
+	if (json_object_set_new(w->params, text_of(param, "name"), value_of(param, word)) < 0)
 		return err_set(e, -EINVAL, "%s: the value of %s is not valid UTF-8", method_title(method),
 			       text_of(param, "name"));
 	return 0;

@@ -293,9 +293,12 @@ struct evs_extension {
 // The one symbol.
 EVS_PUBLIC extern const struct evs_extension evs_extension;
 
-#define EVS_EXTENSION(...)                           \
-	const struct evs_extension evs_extension = { \
-	    .size = sizeof(struct evs_extension), .abi = EVS_ABI, __VA_ARGS__}
+// What is not given is 0, which C++ compilers else warn of. The last line is for the semicolon.
+#define EVS_EXTENSION(...)                                                                                \
+	_Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wmissing-field-initializers\"") \
+	    const struct evs_extension evs_extension = {                                                  \
+		.size = sizeof(struct evs_extension), .abi = EVS_ABI, __VA_ARGS__};                       \
+	_Pragma("GCC diagnostic pop") struct evs_extension
 
 #ifdef __cplusplus
 }
