@@ -224,6 +224,10 @@ int daemon_run(const struct options *o, int pipe_fd)
 		if (base_start(&e) == 0 && switch_start(&e) == 0) {
 			ready_tell(pipe_fd);
 			loop_run();
+			if (self.stop_by_ns == 0) {
+				log_error("control thread: its loop has ended by itself");
+				return EXIT_FAILED;
+			}
 			switch_stop();
 			return EXIT_STOPPED;
 		}
