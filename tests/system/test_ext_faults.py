@@ -14,6 +14,7 @@ import select
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -24,7 +25,7 @@ from test_reconnect import assert_few_repeated, busy, loaded
 
 BAD = BUILD / "tests/ext/bad"
 TRIGGER = bytes.fromhex("02000000ff01 02000000ff02 88b5") + bytes(50)
-OTHER = bytes.fromhex("02000000ff01 02000000ff02 0800") + bytes(50)
+OTHER = bytes.fromhex("02000000ff01 02000000ff02 88b6") + bytes(50)
 BACK_S = 15  # less than a second on a machine of its own
 PACKED = [(), ("--packed",)]
 
@@ -41,13 +42,18 @@ class Bad:
 
     def __init__(self, daemon, start, net, words=()):
         self.daemon, self.space = daemon, net.ns()
-        path = ports(daemon, 2, "server")
+        self.start, self.path = start, ports(daemon, 2, "server")
         inside, outside = net.veth(self.space)
         daemon.ctl("port", "add", "trigger", "switch", "sw0", "type", "guest", "device",
                    f"net_af_packet0,iface={outside}")
         self.wire = Wire(self.space, inside)
-        self.front = loaded(start, 2, *words, path)
+        self.front = loaded(start, 2, *words, self.path)
         self.pid = daemon.pid()
+
+    def other_guests(self):
+        """In the place of those that there are."""
+        self.front.destroy()
+        self.front = loaded(self.start, 2, self.path)
 
     def load(self, so="filter", name="x", config=None, **keys):
         words = [w for key, value in keys.items() for w in (key, value)]
@@ -65,7 +71,10 @@ class Bad:
 
     def wait_back(self):
         """Until another switch process serves all ports; guests have traffic again."""
-        wait_for(self.is_up, 30, f"the switch is back:\n{self.daemon.log()}")
+        try:
+            wait_for(self.is_up, 60, "the switch is back")
+        except AssertionError as e:
+            raise AssertionError(f"{e}\n{self.daemon.log()}") from None
         self.pid = self.daemon.pid()
         busy(self.front, 100)
 
@@ -163,15 +172,14 @@ def test_stays_out_until_somebody_enables_it(bad):
     b.wait_back()
     b.pid = b.daemon.kill()
     b.assert_out(SEGV)
-    b.front.destroy()
     b.daemon.stop()
     b.daemon.start()
+    b.wait_back()
     b.assert_out(SEGV)
     b.provoke()
     b.daemon.ctl("ext", "unload", "x")
     b.load(config={"in": "flow", "do": "null"})  # what is loaded anew is given another chance
     assert b.shown()["state"] == "up"
-    b.front = loaded(lambda *w: type(b.front)(*w), 2, f"{b.daemon.dir}/vm%d.sock")
 
 
 def test_killed_by_a_person_blames_nobody(bad):
@@ -307,7 +315,6 @@ def test_fails_open_or_closed(bad, fail):
     else:
         wait_for(lambda: gone(b.daemon) > 0, 10, "frames are dropped")
     b.front.destroy()
-    before = gone(b.daemon)
     b.pid = b.daemon.kill()
     wait_for(lambda: port_state(b.daemon, "trigger") == "up", 30, "the port is up")
     before = gone(b.daemon)
@@ -322,7 +329,7 @@ def test_fails_open_or_closed(bad, fail):
     else:
         wait_for(lambda: received(b.daemon, "trigger") >= 10, 10)
         assert gone(b.daemon) == 0
-    b.front = loaded(lambda *w: type(b.front)(*w), 2, f"{b.daemon.dir}/vm%d.sock") if fail == "open" else b.front
+    b.other_guests()
 
 
 def port_state(daemon, name):
@@ -351,6 +358,33 @@ def test_budget(bad):
     assert b.daemon.pid() == b.pid
 
 
+def test_faults_are_counted(bad):
+    b = bad()
+    b.load("overrun")
+    for n in 1, 2:
+        b.provoke()
+        wait_for(lambda: b.shown()["state"] == "faulted", 10, "it is taken out")
+        wait_for(lambda n=n: b.shown()["faults"] == n, 10, "that is noted")
+        lines = metrics(b.daemon)
+        assert f'evs_extension_faults_total{{extension="x",switch="sw0"}} {n}' in lines
+        assert 'evs_extension_up{extension="x",switch="sw0"} 0' in lines
+        b.daemon.ctl("ext", "enable", "x")
+    assert 'evs_extension_up{extension="x",switch="sw0"} 1' in metrics(b.daemon)
+    busy(b.front, 100)
+    value = next(line.split()[-1] for line in metrics(b.daemon) if line.startswith("evs_extension_cycles_total"))
+    assert int(value) > 0
+
+
+def metrics(daemon):
+    r = subprocess.run(["curl", "-s", "--unix-socket", str(daemon.dir / "metrics.sock"), "http://localhost/metrics"],
+                       capture_output=True, text=True, timeout=20, check=True)
+    return r.stdout.splitlines()
+
+
+def test_core_dumps_have_no_memory_of_guests(daemon):
+    assert int(Path(f"/proc/{daemon.pid()}/coredump_filter").read_text(), 16) == 0x11
+
+
 def test_sends_and_keeps_for_ever(bad):
     """A packet cannot be kept; frames can be made without end, and are taken as long as there is room."""
     b = bad()
@@ -358,6 +392,7 @@ def test_sends_and_keeps_for_ever(bad):
     busy(b.front, 5000)
     assert b.shown()["packets"] > 0 and b.daemon.pid() == b.pid
     b.daemon.ctl("ext", "unload", "x")
+    b.other_guests()  # the ones before have seen copies
     busy(b.front, 5000)
     assert b.daemon.pid() == b.pid
 
