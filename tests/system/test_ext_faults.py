@@ -26,7 +26,7 @@ from test_reconnect import assert_few_repeated, busy, loaded
 BAD = BUILD / "tests/ext/bad"
 TRIGGER = bytes.fromhex("02000000ff01 02000000ff02 88b5") + bytes(50)
 OTHER = bytes.fromhex("02000000ff01 02000000ff02 88b6") + bytes(50)
-BACK_S = 15  # less than a second on a machine of its own
+BACK_S = 5  # less than a second on a machine of its own; not looked at on one that has more to do than it can
 PACKED = [(), ("--packed",)]
 
 SEGV = "the switch process died in it (Segmentation fault)"
@@ -142,7 +142,8 @@ def test_ends_on_the_packet_path(bad, call, deed, why):
     b.provoke()
     b.wait_back()
     b.assert_out(why)
-    assert outage_s(b.daemon.log()) < BACK_S, b.daemon.log()
+    assert "starting it again in" not in b.daemon.log()  # no back-off
+    assert outage_s(b.daemon.log()) < BACK_S or os.getloadavg()[0] > os.cpu_count(), b.daemon.log()
     b.provoke()  # passes now
     busy(b.front, 100)
     assert b.daemon.pid() == b.pid
