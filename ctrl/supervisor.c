@@ -236,7 +236,7 @@ static void end_print(int status, char *buf, size_t size)
 		snprintf(buf, size, "with status %d", WEXITSTATUS(status));
 }
 
-static bool is_end(int status, enum exit_status by)
+static bool is_end(int status, int by)
 {
 	return WIFEXITED(status) && WEXITSTATUS(status) == (SWITCH_ENDS | by);
 }
