@@ -5,6 +5,7 @@
 #include "ctrl/daemon.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -209,12 +210,24 @@ static void switch_stop(void)
 	log_info("evswitchd: stopped");
 }
 
+// What guests have in their memory is nobody's business, and writing gigabytes of it keeps the next process waiting.
+static void cores_without_packets(void)
+{
+	int fd = open("/proc/self/coredump_filter", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, "0x11", 4) != 4) // private memory, and the first pages of programs
+		log_warn("core dumps: they will contain memory of guests: %s", err_name(errno));
+	if (fd >= 0)
+		close(fd);
+}
+
 int daemon_run(const struct options *o, int pipe_fd)
 {
 	struct err e = {0};
 	sigset_t signals;
 
 	prctl(PR_SET_NAME, "evswitchd"); // it would be "exe", as it was started by that link
+	cores_without_packets();
 	self.options = o;
 	self.started_ns = time_ns();
 	signals_block(&signals); // before there is a second thread, which would take them
@@ -224,6 +237,10 @@ int daemon_run(const struct options *o, int pipe_fd)
 		if (base_start(&e) == 0 && switch_start(&e) == 0) {
 			ready_tell(pipe_fd);
 			loop_run();
+			if (self.stop_by_ns == 0) {
+				log_error("control thread: its loop has ended by itself");
+				return EXIT_FAILED;
+			}
 			switch_stop();
 			return EXIT_STOPPED;
 		}

@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "ctrl/api/log.h"
+#include "ctrl/api/timer.h"
 #include "ctrl/api/value.h"
 
 struct watcher {
@@ -21,7 +22,15 @@ struct watcher {
 	const char *kind, *object; // in rq's parameters; NULL = all
 };
 
+#define MAX_LATE 16
+#define LATE_NS  30000000000u
+
 static struct watcher *watchers;
+static struct late {
+	json_t *event;
+	uint64_t until_ns;
+} late[MAX_LATE];
+static uint32_t n_late; // ever
 
 json_t *event_json(const char *kind, const char *object, const char *text)
 {
@@ -42,14 +51,8 @@ static bool wants(const struct watcher *w, const char *kind, const char *object)
 	       (!w->object || (object && strcmp(w->object, object) == 0));
 }
 
-void event_emit(const char *kind, const char *object, const char *fmt, ...)
+static void emit(const char *kind, const char *object, char *text)
 {
-	char text[512];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
 	value_make_printable(text);
 	log_debug("event %s%s%s: %s", kind, object ? " " : "", object ? object : "", text);
 
@@ -62,6 +65,44 @@ void event_emit(const char *kind, const char *object, const char *fmt, ...)
 		rq_notify(w->rq, "event", json_incref(event));
 	}
 	json_decref(event);
+}
+
+void event_emit(const char *kind, const char *object, const char *fmt, ...)
+{
+	char text[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	emit(kind, object, text);
+}
+
+void event_emit_late(const char *kind, const char *object, const char *fmt, ...)
+{
+	struct late *l = &late[n_late++ % MAX_LATE];
+	char text[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	emit(kind, object, text);
+	json_decref(l->event);
+	*l = (struct late){event_json(kind, object, text), time_ns() + LATE_NS};
+}
+
+static void late_tell(const struct watcher *w)
+{
+	for (uint32_t i = 0; i < MAX_LATE; i++) {
+		const struct late *l = &late[(n_late + i) % MAX_LATE]; // the oldest first
+		const json_t *e = l->event;
+
+		if (e != NULL && time_ns() < l->until_ns &&
+		    wants(w, json_string_value(json_object_get(e, "kind")),
+			  json_string_value(json_object_get(e, "object"))))
+			rq_notify(w->rq, "event", json_incref(l->event));
+	}
 }
 
 static void watcher_gone(struct request *rq, void *arg)
@@ -85,5 +126,8 @@ int event_watch(struct request *rq, const char *kind, const char *object, struct
 	if (watchers)
 		watchers->link = &w->next;
 	watchers = w;
-	return rq_later(rq, watcher_gone, w);
+	int ret = rq_later(rq, watcher_gone, w);
+
+	late_tell(w);
+	return ret;
 }

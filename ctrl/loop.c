@@ -328,10 +328,13 @@ static void *jobs_main(void *arg)
 
 static int jobs_start(void)
 {
+	static const int own[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
 	sigset_t all, old;
 
 	jobs_end = false;
-	sigfillset(&all); // signals are for the control thread
+	sigfillset(&all); // signals are for the control thread, but those by which this one itself would die:
+	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) // blocked, no handler would hear of them
+		sigdelset(&all, own[i]);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	int rc = pthread_create(&jobs_thread, NULL, jobs_main, NULL);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);

@@ -57,7 +57,7 @@ static __attribute__((noinline)) int run(int argc, char **argv)
 	if (pipe_fd < 0)
 		return supervisor_run(&o, argv);
 	// without exit handlers: DPDK has threads that would still run in what those take down
-	_exit(daemon_run(&o, pipe_fd));
+	_exit(SWITCH_ENDS | daemon_run(&o, pipe_fd));
 }
 
 // The rest is compiled for x86-64-v3: this must be said by code that any x86-64 can run.

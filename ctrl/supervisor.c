@@ -20,6 +20,7 @@
 
 #include "ctrl/api/timer.h"
 #include "ctrl/preflight.h"
+#include "ext/blame.h"
 
 #define ROLE_ENV       "EVSWITCHD_SWITCH"
 #define LOCK_WAIT_MS   3000 // a predecessor may be dying
@@ -36,6 +37,7 @@ struct supervisor {
 	bool ready; // a switch process was ready once
 	bool stopping;
 	uint64_t kill_at_ms; // 0 = never
+	const char *run_dir;
 };
 
 static uint64_t now_ms(void)
@@ -102,7 +104,7 @@ static _Noreturn void child_exec(struct supervisor *s, int pipe_fd, pid_t superv
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != supervisor) // it died before the line above
-		_exit(EXIT_FAILED);
+		_exit(SWITCH_ENDS | EXIT_FAILED);
 	sigprocmask(SIG_SETMASK, &s->mask_before, NULL);
 	keep_over_exec(pipe_fd, true);
 	keep_over_exec(s->lock_fd, true);
@@ -111,7 +113,7 @@ static _Noreturn void child_exec(struct supervisor *s, int pipe_fd, pid_t superv
 	unsetenv("WATCHDOG_PID"); // the switch process is the one that tells systemd
 	execv("/proc/self/exe", s->argv);
 	log_error("cannot start the switch process: %s", err_name(errno));
-	_exit(EXIT_REFUSED);
+	_exit(SWITCH_ENDS | EXIT_REFUSED);
 }
 
 int supervisor_pipe(void)
@@ -234,6 +236,31 @@ static void end_print(int status, char *buf, size_t size)
 		snprintf(buf, size, "with status %d", WEXITSTATUS(status));
 }
 
+static bool is_end(int status, int by)
+{
+	return WIFEXITED(status) && WEXITSTATUS(status) == (SWITCH_ENDS | by);
+}
+
+static bool has_died(int status)
+{
+	int by = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+
+	return by == 0 || by == SIGSEGV || by == SIGBUS || by == SIGILL || by == SIGFPE || by == SIGABRT ||
+	       by == SIGTRAP || by == SIGSYS;
+}
+
+// One that an extension has ended is started at once, also if it was not ready yet: each time there is one less.
+static bool crash_of_extension(const struct supervisor *s, int status, const char *how, uint64_t lived_ms)
+{
+	char name[BLAME_NAME];
+
+	if (s->stopping || !blame_settle(s->run_dir, !has_died(status), name))
+		return false;
+	log_error("the switch process ended %s after %.1f s in ext %s; starting it again without that", how,
+		  lived_ms / 1e3, name);
+	return true;
+}
+
 // The switch process has ended. True if it must be started again after *delay_ms; else *ret is ours.
 static bool crash_again(struct supervisor *s, int status, uint64_t lived_ms, struct backoff *b,
 			uint32_t *delay_ms, int *ret)
@@ -241,12 +268,14 @@ static bool crash_again(struct supervisor *s, int status, uint64_t lived_ms, str
 	char how[96];
 
 	*ret = EXIT_FAILED;
-	if (WIFEXITED(status) &&
-	    (WEXITSTATUS(status) == EXIT_STOPPED || WEXITSTATUS(status) == EXIT_REFUSED)) {
-		*ret = WEXITSTATUS(status);
+	*delay_ms = 0;
+	if (is_end(status, EXIT_STOPPED) || is_end(status, EXIT_REFUSED)) {
+		*ret = WEXITSTATUS(status) & ~SWITCH_ENDS;
 		return false;
 	}
 	end_print(status, how, sizeof(how));
+	if (crash_of_extension(s, status, how, lived_ms))
+		return true;
 	if (s->stopping || !s->ready) {
 		log_error("the switch process ended %s %s", how,
 			  s->stopping ? "while it was stopping" : "before it was ready");
@@ -305,6 +334,7 @@ int supervisor_run(const struct options *o, char *const *argv)
 		return EXIT_USAGE;
 	}
 	signals_take(&s);
+	s.run_dir = setup.run_dir;
 	if (preflight_dirs(o, &setup, &e) == 0 && (s.lock_fd = lock_take(setup.run_dir, &e)) >= 0 &&
 	    preflight(o, &setup, &e) == 0)
 		return supervise(&s);

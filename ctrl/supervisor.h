@@ -16,6 +16,9 @@ enum exit_status {
 	EXIT_REFUSED = 3, // cannot run on this machine, or not like this: starting again does not help
 };
 
+// Statuses with which the switch process ends by itself have this bit: exit() in code that it has loaded has not.
+#define SWITCH_ENDS 64
+
 // Runs until the switch process has ended for good. Returns the exit status.
 int supervisor_run(const struct options *o, char *const *argv);
 

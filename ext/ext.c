@@ -15,6 +15,7 @@
 #include "dp/switch.h"
 #include "ext_feature.h"
 #include "ext_kind.h"
+#include "fault.h"
 #include "load.h"
 #include "ports.h"
 
@@ -216,12 +217,13 @@ static int conf_from(const char *name, const json_t *conf, struct ext_conf *c)
 	snprintf(c->switch_name, sizeof(c->switch_name), "%s", text_of(conf, "switch"));
 	snprintf(c->path, sizeof(c->path), "%s", text_of(conf, "path"));
 	c->config = config != NULL && !json_is_null(config)
-			? json_dumps(config, JSON_COMPACT | JSON_ENCODE_ANY)
+			? json_dumps(config, JSON_COMPACT | JSON_ENCODE_ANY | JSON_SORT_KEYS)
 			: NULL;
 	c->enabled = !json_is_false(json_object_get(conf, "enabled"));
 	c->fail_closed = fail != NULL && strcmp(fail, "closed") == 0;
 	c->rank = json_integer_value(json_object_get(conf, "rank"));
 	c->budget = json_integer_value(json_object_get(conf, "budget"));
+	c->faults = json_integer_value(json_object_get(conf, "faults"));
 	return config != NULL && !json_is_null(config) && c->config == NULL ? -ENOMEM : 0;
 }
 
@@ -229,7 +231,7 @@ static void ext_free(struct ext *x)
 {
 	if (exts[x->index] == x)
 		exts[x->index] = NULL;
-	blame_name(x->index, "");
+	blame_name(x->index, "", 0);
 	free(x->conf.config);
 	free(x->threads);
 	free(x);
@@ -262,7 +264,7 @@ static struct ext *ext_create(const char *name, const json_t *conf, struct err *
 	i->e.switch_index = switch_find(i->e.conf.switch_name)->index;
 	exts[at] = &i->e;
 	next = (at + 1) % MAX_EXTS;
-	blame_name(at, name);
+	blame_name(at, name, ext_fault_key(&i->e.conf));
 	return &i->e;
 }
 
@@ -363,14 +365,6 @@ static void loading_free(void *arg)
 	free(l);
 }
 
-static void state_fail(struct ext *x, enum ext_state state, const char *text)
-{
-	const char *colon = strncmp(text, "ext ", 4) == 0 ? strstr(text, ": ") : NULL;
-
-	x->state = state;
-	snprintf(x->why, sizeof(x->why), "%s", colon != NULL ? colon + 2 : text);
-}
-
 static void loaded(void *arg)
 {
 	struct loading *l = arg;
@@ -381,7 +375,7 @@ static void loaded(void *arg)
 	if (ext_is_callable(x))
 		x->state = EXT_UP;
 	else
-		state_fail(x, EXT_FAILED, l->err.text);
+		ext_fail(x, EXT_FAILED, l->err.text);
 	if (x->state == EXT_FAILED)
 		log_error("ext %s: %s", x->conf.name, x->why);
 	else
@@ -406,34 +400,18 @@ static int load_begin(struct change *ch, struct ext *x, struct ext *old, struct 
 	return 0;
 }
 
-// One that was the end of the process before, or of one before that, stays out until a person says otherwise.
-static const char *fault_of(const char *name, const json_t *conf, char text[256])
-{
-	const char *known = text_of(conf, "faulted");
-	char why[128];
-
-	if (known == NULL && strcmp(blame_left(why), name) != 0)
-		return NULL;
-	snprintf(text, 256, "%s", known != NULL ? known : why);
-	return text;
-}
-
 static int add_open(struct change *ch, const char *name, const json_t *now, struct ext *old, struct err *e)
 {
 	struct ext *x = ext_create(name, now, e);
-	char text[256];
 
 	if (x == NULL)
 		return e->code;
 	change_undo(ch, ext_end, x);
 	ext_switch_dirty(x->switch_index);
-	if (fault_of(name, now, text) == NULL)
-		return load_begin(ch, x, old, e);
-	state_fail(x, EXT_FAULTED, text);
-	log_error("ext %s: left out: %s", name, text);
-	if (text_of(now, "faulted") == NULL)
-		conf_set_soon("ext", name, json_pack("{s:s}", "faulted", text));
-	return 0;
+	if (ext_is_left_out(x, text_of(now, "faulted"), change_is_restore(ch)))
+		return 0;
+	blame_forget(name);
+	return load_begin(ch, x, old, e);
 }
 
 static void del_undo(void *ext)
@@ -531,6 +509,12 @@ static bool is_kept(const struct ext *x, const struct ext_conf *c, const json_t 
 	       strcmp(x->conf.path, c->path) == 0 && same_text(x->conf.config, c->config);
 }
 
+// The configuration says so from now on.
+static void fault_noted(void *ext)
+{
+	blame_forget(((struct ext *)ext)->conf.name);
+}
+
 static int set_open(struct change *ch, const char *name, const json_t *old, const json_t *now, struct err *e)
 {
 	struct ext *x = ext_find(name);
@@ -543,6 +527,8 @@ static int set_open(struct change *ch, const char *name, const json_t *old, cons
 
 		if (ret < 0)
 			free(c.config);
+		else if (text_of(now, "faulted") != NULL)
+			change_publish(ch, fault_noted, x);
 		return ret;
 	}
 	free(c.config);

@@ -64,6 +64,7 @@ struct ext_conf {
 	bool fail_closed;
 	int64_t rank;    // lower = earlier on the way in, within its kind
 	uint64_t budget; // cycles per packet, 0 = no bound
+	uint64_t faults; // how often it was taken out
 };
 
 struct ext {

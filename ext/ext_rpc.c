@@ -11,6 +11,7 @@
 #include "ext.h"
 #include "ext_kind.h"
 #include "host.h"
+#include "metrics.h"
 #include "ports.h"
 
 #define TICK_US 5000
@@ -70,6 +71,7 @@ static const struct param conf_params[] = {
     {"rank", PARAM_INT, 0, "its place among those of its kind: the lower, the earlier on the way in",
      .def = "0", .min = -1000000000, .max = 1000000000},
     {"faulted", PARAM_STRING, 0, "why it was taken out"},
+    {"faults", PARAM_INT, 0, "how often it was taken out", .def = "0", .min = 0, .max = INT64_MAX},
     {0}};
 static const struct column show_columns[] = {{"name", "the extension", NULL},
 					     {"switch", "its switch", NULL},
@@ -86,6 +88,7 @@ static const struct column show_columns[] = {{"name", "the extension", NULL},
 					     {"drops", "that it decided", "packets"},
 					     {"cycles", "inside of it", "cycles"},
 					     {"breaches", "answers that its kind may not give", NULL},
+					     {"faults", "how often it was taken out", NULL},
 					     {"memory", "for its workers, that the daemon gives it", "bytes"},
 					     {0}};
 static const struct column drops_columns[] = {{"name", "the extension", NULL},
@@ -251,15 +254,16 @@ static void show_row(struct request *rq, const struct ext *x)
 	ext_counters_sum(x, &n);
 	rq_row(
 	    rq,
-	    json_pack("{s:s, s:s, s:s*, s:i, s:s, s:s*, s:s*, s:s*, s:s, s:s*, s:I, s:I, s:I, s:I, s:I, s:I}",
-		      "name", x->conf.name, "switch", x->conf.switch_name, "kind",
-		      known ? ext_kind_name(x->is.kind) : NULL, "place", known ? place_of(x) : 0, "state",
-		      ext_state_name(x), "why", x->why[0] != '\0' ? x->why : NULL, "extension", x->is.name,
-		      "version", x->is.version, "path", x->conf.path, "signer",
-		      x->signer[0] != '\0' ? x->signer : NULL, "flows", (json_int_t)n.flows, "packets",
-		      (json_int_t)n.packets, "drops", (json_int_t)n.drops, "cycles", (json_int_t)n.cycles,
-		      "breaches", (json_int_t)n.breaches, "memory",
-		      (json_int_t)x->is.worker_bytes * EXT_THREADS));
+	    json_pack(
+		"{s:s, s:s, s:s*, s:i, s:s, s:s*, s:s*, s:s*, s:s, s:s*, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+		"name", x->conf.name, "switch", x->conf.switch_name, "kind",
+		known ? ext_kind_name(x->is.kind) : NULL, "place", known ? place_of(x) : 0, "state",
+		ext_state_name(x), "why", x->why[0] != '\0' ? x->why : NULL, "extension", x->is.name,
+		"version", x->is.version, "path", x->conf.path, "signer",
+		x->signer[0] != '\0' ? x->signer : NULL, "flows", (json_int_t)n.flows, "packets",
+		(json_int_t)n.packets, "drops", (json_int_t)n.drops, "cycles", (json_int_t)n.cycles,
+		"breaches", (json_int_t)n.breaches, "faults", (json_int_t)x->conf.faults, "memory",
+		(json_int_t)x->is.worker_bytes * EXT_THREADS));
 }
 
 static void drops_rows(struct request *rq, const struct ext *x)
@@ -336,5 +340,9 @@ static void ext_fini(void)
 	tick = NULL;
 }
 
-const struct module ext_module = {
-    .name = "ext", .init = ext_init, .fini = ext_fini, .methods = methods, .kinds = kinds};
+const struct module ext_module = {.name = "ext",
+				  .init = ext_init,
+				  .fini = ext_fini,
+				  .methods = methods,
+				  .kinds = kinds,
+				  .metrics = ext_metrics};

@@ -15,6 +15,7 @@
 #include "ctrl/api/value.h"
 #include "dp/inject.h"
 #include "dp/worker.h"
+#include "fault.h"
 #include "notices.h"
 #include "ports.h"
 
@@ -169,40 +170,7 @@ const struct evs_host ext_host = {
 
 // What was asked from other threads
 
-#define LOOK_TICKS   10  // 50 ms
 #define BUDGET_TICKS 200 // 1 s
-
-static const char *fault_text(uint32_t fault)
-{
-	return fault == EXT_FAULT_OVERRUN  ? "it wrote past the bytes of a packet that it was given"
-	       : fault == EXT_FAULT_BUDGET ? "it took more time for a packet than its budget"
-					   : "";
-}
-
-static void fault_hear(struct ext *x)
-{
-	const char *text = fault_text(atomic_load(&x->fault));
-
-	x->state = EXT_FAULTED;
-	snprintf(x->why, sizeof(x->why), "%s", text);
-	log_error("ext %s: taken out: %s", x->conf.name, text);
-	event_emit("extension-faulted", x->conf.name, "%s", text);
-	conf_set_soon("ext", x->conf.name, json_pack("{s:s}", "faulted", text));
-}
-
-// The mean of the last second, of those who did anything.
-static void budget_look(struct ext *x)
-{
-	struct ext_counters n;
-
-	ext_counters_sum(x, &n);
-	uint64_t units = n.packets + n.flows - x->packets_seen, cycles = n.cycles - x->cycles_seen;
-
-	x->packets_seen = n.packets + n.flows;
-	x->cycles_seen = n.cycles;
-	if (x->conf.budget != 0 && units > 0 && cycles / units > x->conf.budget)
-		ext_fault_mark(x, EXT_FAULT_BUDGET);
-}
 
 void ext_tick(void *arg)
 {
@@ -211,18 +179,19 @@ void ext_tick(void *arg)
 
 	(void)arg;
 	ext_notices_look();
-	if (++n % LOOK_TICKS == 0)
-		blame_look();
+	n++;
 	for (uint16_t i = 0; i < MAX_EXTS; i++) {
 		struct ext *x = ext_at(i);
 
 		if (x == NULL || x->state != EXT_UP || x->leaving)
 			continue;
 		if (n % BUDGET_TICKS == 0)
-			budget_look(x);
-		if (atomic_load(&x->fault) != EXT_FAULT_NONE)
-			fault_hear(x);
-		if (atomic_exchange(&x->revoke, false)) {
+			ext_budget_look(x);
+		bool is_fault = atomic_load(&x->fault) != EXT_FAULT_NONE;
+
+		if (is_fault)
+			ext_fault_hear(x);
+		if (atomic_exchange(&x->revoke, false) || is_fault) {
 			ext_switch_dirty(x->switch_index);
 			revoked = true;
 		}

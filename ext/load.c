@@ -3,6 +3,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,6 +46,16 @@ static int check_kind(const struct ext *x, struct err *e)
 	return 0;
 }
 
+// Whether the description is as long as it says: the object's table of symbols knows, if its linker has noted it.
+static bool is_long_enough(const struct evs_extension *its)
+{
+	const ElfW(Sym) *symbol = NULL;
+	Dl_info info;
+
+	return dladdr1(its, &info, (void **)&symbol, RTLD_DL_SYMENT) == 0 || symbol == NULL ||
+	       symbol->st_size == 0 || symbol->st_size >= its->size;
+}
+
 // What it says of itself, as far as this daemon knows such things.
 static int describe(struct ext *x, struct err *e)
 {
@@ -59,7 +70,7 @@ static int describe(struct ext *x, struct err *e)
 		    "ext %s: %s was built for version %u of the extension interface; this evswitch has "
 		    "version %u",
 		    x->conf.name, x->conf.path, its->abi, EVS_ABI);
-	if (its->size < offsetof(struct evs_extension, create) || its->size > 4096)
+	if (its->size < offsetof(struct evs_extension, create) || its->size > 4096 || !is_long_enough(its))
 		return refuse(x, e, "describes itself with an impossible size");
 	memset(&x->is, 0, sizeof(x->is));
 	memcpy(&x->is, its, its->size < sizeof(x->is) ? its->size : sizeof(x->is));
@@ -131,19 +142,60 @@ static void library_close(struct ext *x)
 {
 	if (x->library == NULL)
 		return;
+	blame_enter(BLAME_JOBS, x->index); // its destructors
 	dlclose(x->library);
+	blame_leave(BLAME_JOBS);
+	blame_code(x->index, 0, 0);
 	close(x->file);
 	x->library = NULL;
 }
 
-int ext_load(struct ext *x, struct err *e)
+struct where {
+	uintptr_t base, from, to; // from, to: of the code
+};
+
+static int where_look(struct dl_phdr_info *info, size_t size, void *arg)
 {
-	blame_enter(BLAME_JOBS, x->index); // its constructors
+	struct where *w = arg;
+
+	(void)size;
+	if (info->dlpi_addr != w->base)
+		return 0;
+	for (int i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *h = &info->dlpi_phdr[i];
+
+		if (h->p_type == PT_LOAD && h->p_flags & PF_X)
+			*w = (struct where){w->base, w->base + h->p_vaddr, w->base + h->p_vaddr + h->p_memsz};
+	}
+	return 1;
+}
+
+static void code_note(const struct ext *x)
+{
+	struct where w = {.base = ((const struct link_map *)x->library)->l_addr};
+
+	dl_iterate_phdr(where_look, &w);
+	blame_code(x->index, w.from, w.to);
+}
+
+// All of it may run its code, or be led astray by what it says.
+static int library_load(struct ext *x, struct err *e)
+{
+	blame_enter(BLAME_JOBS, x->index);
 	int ret = library_open(x, e);
 
-	blame_leave(BLAME_JOBS);
-	if (ret == 0)
+	if (ret == 0) {
+		code_note(x);
 		ret = describe(x, e);
+	}
+	blame_leave(BLAME_JOBS);
+	return ret;
+}
+
+int ext_load(struct ext *x, struct err *e)
+{
+	int ret = library_load(x, e);
+
 	if (ret == 0)
 		ret = locals_make(x, e);
 	if (ret == 0 && x->is.flows_ended != NULL && flow_ends_open() < 0)

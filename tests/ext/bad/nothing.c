@@ -1,0 +1,2 @@
+// Is no extension.
+int nothing;
