@@ -136,6 +136,14 @@ struct port_driver {
 	// control thread, before it is committed: the MTU is the only key that is changed without reopening; NULL = the
 	// driver is reopened for that too. It takes effect in mtu_changed(), jobs thread, after the commit.
 	void (*mtu_changed)(struct port *p, uint16_t mtu);
+	// Upgrade, control thread: why the port cannot change hands now, without a subject. NULL = it can. May be NULL.
+	const char *(*stays)(const struct port *p);
+	// Upgrade, pure: the next process may open the port while this one has it, as only start() touches what both need.
+	// NULL = it may not.
+	bool (*opens_beside)(const struct port_conf *c);
+	// Upgrade, jobs thread, when workers have ended: lets go of what the next process takes, and changes nothing of it.
+	// NULL = close() does.
+	void (*leave)(struct port *p);
 	// control thread: driver's own figures for `port show NAME`, added to `out`. May be NULL.
 	void (*stats)(const struct port *p, json_t *out);
 

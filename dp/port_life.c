@@ -44,6 +44,8 @@ struct port_life {
 static struct port *ports[MAX_PORTS];
 static struct port *by_name[N_NAME_BUCKETS];
 static uint16_t next_index;
+static bool stands_by; // no port is started, and few are opened
+static bool frozen;    // nothing is opened, closed or retried any more
 
 static void life_step(struct port *p);
 
@@ -226,6 +228,11 @@ static int driver_open(struct port *p, struct err *e)
 	return ret;
 }
 
+static bool opens_beside(const struct port_driver *d, const struct port_conf *c)
+{
+	return d->opens_beside != NULL && d->opens_beside(c);
+}
+
 // The control thread has the port wait for this one: nobody else looks at it.
 int port_life_open(void *port, struct err *e)
 {
@@ -242,7 +249,8 @@ int port_life_try(void *port, struct err *e)
 
 	(void)e;
 	p->life->err = (struct err){0};
-	port_life_open(p, &p->life->err);
+	if (!stands_by || opens_beside(p->life->wanted, &p->life->conf))
+		port_life_open(p, &p->life->err);
 	return 0;
 }
 
@@ -329,7 +337,7 @@ static void life_step(struct port *p)
 {
 	struct port_life *l = p->life;
 
-	if (l->busy || l->n_held > 0)
+	if (l->busy || l->n_held > 0 || frozen)
 		return;
 	if (l->driver != NULL && (l->gone || l->stale)) {
 		l->busy = true;
@@ -361,6 +369,8 @@ void port_life_published(void *port)
 	struct port *p = port;
 	struct port_life *l = p->life;
 
+	if (stands_by)
+		return;
 	if (l->driver == NULL) {
 		open_failed(p);
 		return;
@@ -403,4 +413,70 @@ void port_life_end(struct port *p)
 	p->life->n_held = 0; // nothing comes behind a delete
 	retry_cancel(p->life);
 	life_step(p);
+}
+
+// Upgrade
+
+void port_life_standby(void)
+{
+	stands_by = true;
+}
+
+void port_life_take_over(void)
+{
+	stands_by = false;
+	for (uint16_t i = 0; i < MAX_PORTS; i++) {
+		struct port *p = ports[i];
+
+		if (p == NULL || p->leaving)
+			continue;
+		if (p->life->driver != NULL || p->life->err.code != 0)
+			port_life_published(p);
+		else
+			life_step(p);
+	}
+}
+
+int port_life_may_leave(struct err *e)
+{
+	for (uint16_t i = 0; i < MAX_PORTS; i++) {
+		const struct port *p = ports[i];
+		const struct port_driver *d = p != NULL ? p->life->driver : NULL;
+		const char *why = d != NULL && p->open && d->stays != NULL ? d->stays(p) : NULL;
+
+		if (why != NULL)
+			return err_set(e, -EBUSY, "port %s: %s; upgrade evswitchd when that is over",
+				       p->conf.name, why);
+	}
+	return 0;
+}
+
+json_t *port_life_freeze(void)
+{
+	json_t *up = json_array();
+
+	frozen = true;
+	for (uint16_t i = 0; i < MAX_PORTS; i++) {
+		struct port *p = ports[i];
+
+		if (p == NULL)
+			continue;
+		if (p->state == PORT_UP && !p->leaving)
+			json_array_append_new(up, json_string(p->conf.name));
+		retry_cancel(p->life);
+		port_life_stop(p);
+	}
+	return up;
+}
+
+// Nobody but the jobs thread opens and closes drivers.
+void port_life_leave(bool beside)
+{
+	for (uint16_t i = 0; i < MAX_PORTS; i++) {
+		struct port *p = ports[i];
+		const struct port_driver *d = p != NULL ? p->life->driver : NULL;
+
+		if (d != NULL && opens_beside(d, &p->life->conf) == beside)
+			(d->leave != NULL ? d->leave : d->close)(p);
+	}
 }

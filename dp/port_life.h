@@ -27,6 +27,17 @@ void port_life_published(void *port);
 // The snapshot no longer shows it as open. Does nothing if the driver was not started.
 void port_life_stop(struct port *p);
 
+// Upgrade. The new process, before its ports are restored: they touch nothing that another process may still have, until
+// it takes them over.
+void port_life_standby(void);
+void port_life_take_over(void);
+// The old one: -EBUSY with a sentence if a port cannot change hands now; no driver does anything by itself any more, and
+// the names of the ports that were up (a new reference); jobs thread, workers have ended: ports are let go, those that
+// can be opened beside (or all others).
+int port_life_may_leave(struct err *e);
+json_t *port_life_freeze(void);
+void port_life_leave(bool beside);
+
 // A change of the port begins: a job that is under way ends, and what it opened waits. Each is ended by one of the
 // three below, which take the next step when they are the last.
 void port_life_hold(struct port *p);

@@ -390,6 +390,24 @@ static void vhost_stop(struct port *p)
 	v->timer = NULL;
 }
 
+static const char *vhost_stays(const struct port *p)
+{
+	const struct vhost *v = p->drv;
+
+	return vhost_talk_read(v).features & BIT(VHOST_F_LOG_ALL) ? "its guest is being migrated" : NULL;
+}
+
+// A client only connects when it is started.
+static bool vhost_opens_beside(const struct port_conf *c)
+{
+	return !c->server;
+}
+
+static void vhost_leave(struct port *p)
+{
+	socket_unregister(p->drv, true);
+}
+
 static json_t *features_json(uint64_t features)
 {
 	static const struct {
@@ -470,6 +488,9 @@ const struct port_driver vhost_driver = {
     .stop = vhost_stop,
     .close = vhost_close,
     .mtu_changed = vhost_mtu_changed,
+    .stays = vhost_stays,
+    .opens_beside = vhost_opens_beside,
+    .leave = vhost_leave,
     .stats = vhost_stats,
     .rx = vhost_rx,
     .rx_done = vhost_rx_done,

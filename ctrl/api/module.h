@@ -28,6 +28,8 @@ struct module {
 	// Takes over all records, which `check` passed, as a part of the change that makes or shows the port: as
 	// conf_kind.open does, for which the port is there already.
 	int (*restore)(struct change *ch, const char *port, const json_t *records, struct err *e);
+	// Upgrade: what is saved is numbers that workers count until they end, so it is moved when they have; else before.
+	bool saved_last;
 };
 
 extern const struct module *const modules[]; // NULL-terminated
