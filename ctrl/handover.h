@@ -6,7 +6,8 @@
 //   hello {protocol, version, huge}    welcome {cores, level}      before it starts DPDK
 //   ready                              load                        no change is made any more, the store is free
 //   loaded                             state …, learned            {port, owner, state}: as in an exported port
-//   learned                            go + listening sockets      workers have stopped: nothing is forwarded
+//   learned                            gift {port, what} + …       workers have stopped: what ports leave to the next
+//                                      go + listening sockets      they are the successor's
 //                                      state …, end {up}           what only then is final; how many ports were up
 //   done {up, ms}                      (ends)
 //   error {text}                                                   at any time before go
@@ -20,7 +21,7 @@
 #include "ctrl/api/err.h"
 
 #define HANDOVER_PROTOCOL 1
-#define HANDOVER_FDS      4
+#define HANDOVER_FDS      128
 
 struct handover;
 

@@ -18,7 +18,7 @@
 #include "dp/port.h"
 #include "dp/port_life.h"
 
-#define WELCOME_MS 5000
+#define WELCOME_MS 15000
 #define UP_POLL_US 1000
 #define UP_WAIT_NS UINT64_C(3000000000)
 
@@ -79,6 +79,7 @@ static void take_over(void)
 {
 	struct err e = {0};
 
+	log_debug("upgrade: takes over");
 	su.live = true;
 	su.live_ns = time_ns();
 	watch_stop(su.watch);
@@ -147,6 +148,15 @@ static void gone(void)
 	su.h = NULL;
 }
 
+static void gift(const json_t *m, const int *fds, unsigned n_fds)
+{
+	const char *port = json_string_value(json_object_get(m, "port"));
+	struct port_gift g = {.what = json_incref(json_object_get(m, "what")), .n_fds = n_fds};
+
+	memcpy(g.fds, fds, n_fds * sizeof(*fds));
+	port_life_give(port ? port : "", &g);
+}
+
 static void heard(const json_t *m, const int *fds, unsigned n_fds, void *arg)
 {
 	const char *word = handover_word_of(m);
@@ -154,6 +164,10 @@ static void heard(const json_t *m, const int *fds, unsigned n_fds, void *arg)
 	(void)arg;
 	if (strcmp(word, "go") == 0 && su.loaded && !su.live) {
 		go(fds, n_fds);
+		return;
+	}
+	if (strcmp(word, "gift") == 0) {
+		gift(m, fds, n_fds);
 		return;
 	}
 	for (unsigned i = 0; i < n_fds; i++)

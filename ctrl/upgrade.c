@@ -25,12 +25,19 @@
 #include "ctrl/store.h"
 #include "ctrl/supervisor.h"
 #include "ctrl/upgrade_state.h"
+#include "dp/port.h"
 #include "dp/port_life.h"
 #include "dp/worker.h"
 
-#define STEP_WAIT_US 10000000 // for each step of the successor
+#define STEP_WAIT_US 15000000 // for each step of the successor
 #define IDLE_POLL_US 1000
 #define N_STEPS      5
+
+struct left {
+	struct left *next;
+	char port[PORT_NAME_SIZE];
+	struct port_gift gift;
+};
 
 enum phase { IDLE, STARTING, HOLDING, LOADING, LEARNING, GONE, FAILING };
 
@@ -44,7 +51,8 @@ static struct {
 	bool was_idle;
 	struct request *held, **held_last;
 	struct err e; // why it fails
-	json_t *up;   // names of the ports that were up when this process stopped
+	struct left *left, **left_last; // jobs thread, then control thread
+	json_t *up;                     // names of the ports that were up when this process stopped
 	char version[64];
 } up = {.channel = -1};
 
@@ -151,6 +159,7 @@ static void too_late(void *arg)
 
 static void phase_set(enum phase phase)
 {
+	log_debug("upgrade: phase %d", phase);
 	up.phase = phase;
 	timer_stop(up.deadline);
 	up.deadline = phase == FAILING ? NULL : must(timer_start("upgrade", STEP_WAIT_US, 0, too_late, NULL));
@@ -209,16 +218,10 @@ static void end_sent(void)
 	handover_say(up.h, json_pack("{s:s, s:O}", "word", "end", "up", up.up), NULL, 0);
 }
 
-static void others_left(void *arg)
+static void left_free(struct left *l)
 {
-	(void)arg;
-	upgrade_state_send(up.h, true, end_sent);
-}
-
-static void leave_beside(void *arg)
-{
-	(void)arg;
-	port_life_leave(true);
+	port_gift_free(&l->gift);
+	free(l);
 }
 
 static void go(void *arg)
@@ -227,17 +230,35 @@ static void go(void *arg)
 	unsigned n = server_listeners(fds);
 
 	(void)arg;
+	for (struct left *l; (l = up.left) != NULL; left_free(l)) {
+		handover_say(up.h,
+			     json_pack("{s:s, s:s, s:O}", "word", "gift", "port", l->port, "what", l->gift.what),
+			     l->gift.fds, l->gift.n_fds);
+		up.left = l->next;
+	}
 	fds[n++] = metrics_listener();
 	handover_say(up.h, json_pack("{s:s}", "word", "go"), fds, n);
 	server_deafen();
 	metrics_leave();
-	job_run("ports left", leave_beside, others_left, NULL);
+	upgrade_state_send(up.h, true, end_sent);
 }
 
-static void leave_first(void *arg)
+static void gift_keep(const char *port, struct port_gift *g, void *arg)
+{
+	struct left *l = must(calloc(1, sizeof(*l)));
+
+	(void)arg;
+	snprintf(l->port, sizeof(l->port), "%s", port);
+	l->gift = *g;
+	*g = (struct port_gift){0};
+	*up.left_last = l;
+	up.left_last = &l->next;
+}
+
+static void leave(void *arg)
 {
 	(void)arg;
-	port_life_leave(false);
+	port_life_leave(gift_keep, NULL);
 }
 
 // The shorter what follows takes, the better: guests wait.
@@ -247,7 +268,8 @@ static void take_leave(void)
 	up.up = port_life_freeze();
 	workers_stop();
 	held_release(moved_refuse);
-	job_run("ports left", leave_first, go, NULL);
+	up.left_last = &up.left;
+	job_run("ports left", leave, go, NULL);
 }
 
 // --- the steps

@@ -38,6 +38,7 @@ struct port_life {
 	struct port *next_by_name;
 	uint64_t retry_us;
 	struct timer *retry;
+	struct port_gift *gift; // of the process before this one; NULL = none
 	struct err err; // of the last opening
 };
 
@@ -57,6 +58,9 @@ static void port_free(struct port *p)
 		flow_destroy(p->rxqs[q].flows);
 	for (uint16_t w = 0; w <= MAX_WORKERS; w++)
 		free(p->counters[w]);
+	if (p->life->gift != NULL)
+		port_gift_free(p->life->gift);
+	free(p->life->gift);
 	free(p->restored);
 	free(p->txqs);
 	free(p->life);
@@ -364,6 +368,19 @@ static void life_step(struct port *p)
 	}
 }
 
+static void gift_hand_over(struct port *p)
+{
+	struct port_gift *g = p->life->gift;
+
+	if (g == NULL)
+		return;
+	if (p->life->driver->take != NULL)
+		p->life->driver->take(p, g);
+	port_gift_free(g);
+	free(g);
+	p->life->gift = NULL;
+}
+
 void port_life_published(void *port)
 {
 	struct port *p = port;
@@ -377,6 +394,7 @@ void port_life_published(void *port)
 	}
 	l->retry_us = RETRY_FIRST_US;
 	l->started = true;
+	gift_hand_over(p);
 	if (l->driver->start != NULL)
 		l->driver->start(p);
 }
@@ -470,13 +488,34 @@ json_t *port_life_freeze(void)
 }
 
 // Nobody but the jobs thread opens and closes drivers.
-void port_life_leave(bool beside)
+void port_life_leave(void (*fn)(const char *name, struct port_gift *g, void *arg), void *arg)
 {
 	for (uint16_t i = 0; i < MAX_PORTS; i++) {
 		struct port *p = ports[i];
 		const struct port_driver *d = p != NULL ? p->life->driver : NULL;
+		struct port_gift g = {0};
 
-		if (d != NULL && opens_beside(d, &p->life->conf) == beside)
-			(d->leave != NULL ? d->leave : d->close)(p);
+		if (d == NULL)
+			continue;
+		if (d->leave != NULL)
+			d->leave(p, &g);
+		else
+			d->close(p);
+		if (g.what != NULL)
+			fn(p->conf.name, &g, arg);
+		port_gift_free(&g);
 	}
+}
+
+void port_life_give(const char *name, struct port_gift *g)
+{
+	struct port *p = port_find(name);
+
+	if (p != NULL && stands_by && p->life->gift == NULL)
+		p->life->gift = malloc(sizeof(*g));
+	if (p != NULL && p->life->gift != NULL) {
+		*p->life->gift = *g;
+		*g = (struct port_gift){0};
+	}
+	port_gift_free(g);
 }

@@ -31,12 +31,14 @@ void port_life_stop(struct port *p);
 // it takes them over.
 void port_life_standby(void);
 void port_life_take_over(void);
+// Of the process before this one, for the port's driver when it is started; takes it over.
+void port_life_give(const char *name, struct port_gift *g);
 // The old one: -EBUSY with a sentence if a port cannot change hands now; no driver does anything by itself any more, and
-// the names of the ports that were up (a new reference); jobs thread, workers have ended: ports are let go, those that
-// can be opened beside (or all others).
+// the names of the ports that were up (a new reference); jobs thread, workers have ended: ports are let go, and what they
+// leave is given to fn, which takes it over.
 int port_life_may_leave(struct err *e);
 json_t *port_life_freeze(void);
-void port_life_leave(bool beside);
+void port_life_leave(void (*fn)(const char *name, struct port_gift *g, void *arg), void *arg);
 
 // A change of the port begins: a job that is under way ends, and what it opened waits. Each is ended by one of the
 // three below, which take the next step when they are the last.

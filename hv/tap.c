@@ -253,8 +253,9 @@ static void tap_close(struct port *p)
 }
 
 // The interface stays.
-static void tap_leave(struct port *p)
+static void tap_leave(struct port *p, struct port_gift *g)
 {
+	(void)g;
 	const struct tap *t = p->drv;
 
 	close(t->fd);

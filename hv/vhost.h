@@ -5,7 +5,7 @@
 // ring, which workers obey. Files: vhost.c (driver, connecting and retrying), vhost_talk.c (the library's
 // callbacks), vhost_socket.c (what stands in the way of a socket), vhost_kick.c (what a sleeping worker waits for),
 // vhost_check.c (messages that the library must not see), virtq.c and virtq_dp.c, split_dp.c, packed_dp.c (rings), journal.c
-// (where they stood), vhost_dp.c (bursts), announce_dp.c (guests that have moved here).
+// (where they stood), vhost_pass.c and relay.c (conversations that go over to another process), vhost_dp.c (bursts), announce_dp.c (guests that have moved here).
 //
 // Life of struct vhost: made by the driver's open, freed by a post behind its close, so that every post that
 // names it has run before.
@@ -53,6 +53,8 @@ struct vhost_talk {
 	uint64_t features;
 	uint64_t uso;                   // of these, those that the library does not know
 	uint16_t guest_mtu;             // 0 = not said
+	uint8_t status;                 // of the guest's driver, as the peer said last
+	int fd;                         // the library's own descriptor of the connection, -1 = it was not found
 	uint32_t page_bytes;            // of its memory, the smallest page; 0 = no memory yet
 	uint32_t n_connections, n_left; // since the port was opened
 };
@@ -81,6 +83,7 @@ struct vhost {
 	struct port *port;
 	char name[PORT_NAME_SIZE];
 	char path[sizeof(((struct port_conf *)0)->socket)];
+	char at[sizeof(((struct port_conf *)0)->socket)]; // where the library has its socket; jobs thread
 	bool server;
 	uint16_t n_queues;
 	bool own; // rings are processed by our code
@@ -92,6 +95,12 @@ struct vhost {
 	_Atomic bool hole;          // a part of it went away; any thread
 	_Atomic bool log_hole;      // a part of the dirty log did
 	_Atomic bool told;          // a post to the control thread is under way
+
+	// upgrade
+	int kept; // the connection, when the library hears of it no more; -1; vhost thread, jobs thread
+	struct port_gift gift; // of the process before this one, until it was taken up; control thread, one job
+	int back;              // from us to the library, for the relay; -1; one job, control thread
+	struct relay *relay;   // control thread; jobs thread when it rests
 
 	// jobs thread
 	bool owns_path;
@@ -113,6 +122,8 @@ struct vhost {
 
 int vhost_init(struct err *e);
 void vhost_heard(void *arg); // the struct vhost whose talk has changed
+// Jobs thread. Has the library connect to another socket than the port's.
+int vhost_connect_at(struct vhost *v, const char *at, struct err *e);
 
 // vhost_talk.c
 
@@ -125,6 +136,10 @@ int vhost_talk_init(struct err *e);
 bool vhost_talk_claim(struct vhost *v, char owner[PORT_NAME_SIZE]);
 // Jobs thread, after the socket was unregistered: no callback any more. `release` gives the path back, too.
 void vhost_talk_end(struct vhost *v, bool release);
+// Upgrade. Vhost thread: the connections of all that run are taken from under the library, which gets `deaf` instead.
+void vhost_talk_hush(int deaf);
+// Jobs thread: nothing is under way in any relay.
+bool vhost_talk_is_quiet(void);
 // Any thread. Lets the control thread know that there is something to read, once until it has.
 void vhost_tell(struct vhost *v);
 struct vhost_talk vhost_talk_read(const struct vhost *v);
@@ -142,7 +157,8 @@ int vhost_socket_refusal(const char *path, struct err *e);
 // Any thread, while a connection is new: a peer that stops within a message, or reads no answers, holds up
 // the library's one thread no longer than this.
 #define VHOST_SOCKET_WAIT_MS 200
-void vhost_socket_bound(void);
+// Returns the descriptor of the one that is new, which the library does not tell; -1 if it is not found.
+int vhost_socket_bound(bool server);
 
 // vhost_kick.c, jobs thread
 void vhost_kick_open(struct vhost *v);

@@ -104,6 +104,15 @@ int vhost_socket_refusal(const char *path, struct err *e)
 		       path);
 }
 
+// Who was accepted has the name that we listen by, who connected has none.
+static bool is_of_mode(int fd, bool server)
+{
+	struct sockaddr_un own;
+	socklen_t n = sizeof(own);
+
+	return getsockname(fd, (struct sockaddr *)&own, &n) == 0 && (n > sizeof(own.sun_family)) == server;
+}
+
 static bool is_librarys(int fd)
 {
 	int domain = 0, type = 0;
@@ -117,20 +126,27 @@ static bool is_librarys(int fd)
 
 // The library does not say which descriptor it is. Its connections are the streams of this process that block, and no
 // name is asked for, as a peer may have any.
-void vhost_socket_bound(void)
+int vhost_socket_bound(bool server)
 {
-	struct timeval wait = {.tv_usec = VHOST_SOCKET_WAIT_MS * 1000};
+	struct timeval wait = {.tv_usec = VHOST_SOCKET_WAIT_MS * 1000}, before;
+	int found = -1;
 	DIR *all = opendir("/proc/self/fd");
 	struct dirent *one;
 
 	while (all != NULL && (one = readdir(all)) != NULL) {
 		int fd = atoi(one->d_name);
 
-		if (!is_librarys(fd))
+		socklen_t n = sizeof(before);
+
+		if (!is_librarys(fd) || getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &before, &n) != 0 ||
+		    before.tv_sec != 0 || before.tv_usec != 0)
 			continue;
+		if (is_of_mode(fd, server))
+			found = fd;
 		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
 		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait));
 	}
 	if (all != NULL)
 		closedir(all);
+	return found;
 }

@@ -7,6 +7,7 @@
 #include "vhost.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
@@ -24,6 +25,7 @@
 #include "ctrl/api/log.h"
 #include "dp/offload.h"
 #include "hole.h"
+#include "relay.h"
 #include "vhost_check.h"
 
 #define BIT(n) (1ULL << (n))
@@ -38,6 +40,15 @@ static struct vhost *owner_find(const char *path)
 	struct vhost *v = owners;
 
 	while (v != NULL && strcmp(v->path, path) != 0)
+		v = v->next;
+	return v;
+}
+
+static struct vhost *owner_at(const char *at)
+{
+	struct vhost *v = owners;
+
+	while (v != NULL && strcmp(v->at, at) != 0)
 		v = v->next;
 	return v;
 }
@@ -232,7 +243,7 @@ static enum rte_vhost_msg_result answer_features(const struct vhost *v, struct v
 {
 	uint64_t features = 0;
 
-	rte_vhost_driver_get_features(v->path, &features);
+	rte_vhost_driver_get_features(v->at, &features);
 	vhost_close_files(m);
 	m->u64 = features | USO;
 	m->size = sizeof(m->u64);
@@ -387,6 +398,8 @@ static enum rte_vhost_msg_result message_after(int vid, void *msg)
 	}
 	t->asked = 0;
 	t->parked = false;
+	if (m->request == VHOST_MSG_SET_STATUS)
+		t->status = m->u64;
 	if (m->request == VHOST_MSG_RESET_OWNER)
 		rings_down(t);
 	if (m->request == VHOST_MSG_SET_FEATURES)
@@ -416,9 +429,14 @@ static int new_connection(int vid)
 	if (rte_vhost_get_ifname(vid, path, sizeof(path)) < 0 ||
 	    rte_vhost_extern_callback_register(vid, &hooks, NULL) < 0)
 		return -1;
-	vhost_socket_bound();
 	pthread_mutex_lock(&lock);
-	struct vhost *v = owner_find(path);
+	struct vhost *v = owner_at(path);
+	bool server = v != NULL && v->server;
+	pthread_mutex_unlock(&lock);
+	int fd = vhost_socket_bound(server);
+
+	pthread_mutex_lock(&lock);
+	v = owner_at(path);
 
 	if (v == NULL || v->talk.phase != VHOST_AWAY) {
 		pthread_mutex_unlock(&lock);
@@ -429,6 +447,7 @@ static int new_connection(int vid)
 	atomic_store(&v->rings[1].announce, 0);
 	v->talk = (struct vhost_talk){.phase = VHOST_CONNECTED,
 				      .vid = vid,
+				      .fd = fd,
 				      .n_connections = v->talk.n_connections + 1,
 				      .n_left = v->talk.n_left};
 	talk_unlock_tell(v);
@@ -503,6 +522,33 @@ static void destroy_connection(int vid)
 	memory_forget(v);
 	virtq_log_close(&v->memory, &v->log_hole);
 	talk_unlock_tell(v);
+}
+
+// Not those whose conversation passes through a relay: that rests.
+void vhost_talk_hush(int deaf)
+{
+	pthread_mutex_lock(&lock);
+	for (struct vhost *v = owners; v != NULL; v = v->next) {
+		if (v->relay != NULL || v->kept >= 0 || v->talk.phase != VHOST_RUNNING || v->talk.fd < 0)
+			continue;
+		v->kept = fcntl(v->talk.fd, F_DUPFD_CLOEXEC, 0);
+		if (v->kept >= 0 && dup2(deaf, v->talk.fd) < 0) {
+			close(v->kept);
+			v->kept = -1;
+		}
+	}
+	pthread_mutex_unlock(&lock);
+}
+
+bool vhost_talk_is_quiet(void)
+{
+	bool quiet = true;
+
+	pthread_mutex_lock(&lock);
+	for (struct vhost *v = owners; v != NULL; v = v->next)
+		quiet &= v->relay == NULL || relay_front(v->relay) < 0 || relay_is_quiet(v->relay);
+	pthread_mutex_unlock(&lock);
+	return quiet;
 }
 
 static const char *const faults[VIRTQ_N_FAULTS] = {

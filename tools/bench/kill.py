@@ -1,4 +1,4 @@
-"""The switch process is killed under 64 guests' load: how long do they do without a switch?"""
+"""The switch process is killed, or upgraded, under 64 guests' load: how long do they do without a switch?"""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ from front import Front
 from machine import Trouble, run_dir, wait_for
 
 GUESTS, RATE = 64, 100000
-KILLS = 5
+KILLS = UPGRADES = 5
 INTERVAL_MS = 20
 CALM_S, AFTER_S = 1, 2
 APART_S = 10.5  # whoever crashes more often is started again later
@@ -86,3 +86,27 @@ def kill(row):
     row.note(f"ms until it answers: {min(ready) * 1000:.0f} … {max(ready) * 1000:.0f}; late {final['late']}, "
              f"repeated {final['dup']}")
     row.samples = {"blocked_s": times, "ready_s": ready}
+
+
+def upgraded(switch):
+    """Another process has taken over; seconds until its predecessor said so."""
+    rpc = switch.rpc()
+    rpc.socket.settimeout(60)
+    begin = time.monotonic()
+    rpc("system.upgrade")
+    took = time.monotonic() - begin
+    rpc.close()
+    return took
+
+
+def upgrade(row):
+    with run_dir(MEMORY_FS) as directory, contextlib.ExitStack() as stack:
+        switch, front = start(directory, stack, *(["--packed"] if row.name.endswith("packed") else []))
+        took = []
+        times = [blocked_s(front, lambda: took.append(upgraded(switch))) for _ in range(UPGRADES)]
+        final = front.final()
+    row.bound(f"ms blocked, {GUESTS} guests, median", statistics.median(times) * 1000, 50, False,
+              (min(times) * 1000, None, max(times) * 1000), UPGRADES)
+    row.note(f"ms from request to answer: {min(took) * 1000:.0f} … {max(took) * 1000:.0f}; late {final['late']}, "
+             f"repeated {final['dup']}")
+    row.samples = {"blocked_s": times, "took_s": took}
