@@ -228,17 +228,15 @@ static int switch_start(struct err *e)
 	return 0;
 }
 
-static void machine_note(void)
+static void machine_note(uint64_t n_files)
 {
-	uint64_t n = preflight_nofile();
-
 	if (*self.setup.note)
 		log_warn("huge pages: %s; to have huge ones: %s", self.setup.note, self.setup.fix);
-	if (n < ENOUGH_NOFILE)
+	if (n_files < ENOUGH_NOFILE)
 		log_warn("open descriptors: the limit is %llu, enough for about %llu ports; raise it with "
 			 "ulimit -Hn or "
 			 "LimitNOFILE=",
-			 (unsigned long long)n, (unsigned long long)n / PREFLIGHT_PORT_NOFILE);
+			 (unsigned long long)n_files, (unsigned long long)n_files / PREFLIGHT_PORT_NOFILE);
 }
 
 static void switch_stop(void)
@@ -253,11 +251,14 @@ static void switch_stop(void)
 
 static int prepare(struct err *e)
 {
+	uint64_t n_files = preflight_nofile();
+
+	preflight_nofile_reserve(n_files);
 	if (preflight(self.options, &self.setup, e))
 		return e->code;
 	if (self.role->predecessor >= 0)
 		return successor_greet(self.role->predecessor, &self.setup, e);
-	machine_note();
+	machine_note(n_files);
 	return 0;
 }
 

@@ -15,11 +15,14 @@
 #include "ctrl/server.h"
 #include "ctrl/supervisor.h"
 #include "ctrl/upgrade_state.h"
+#include "dp/cores.h"
 #include "dp/port.h"
 #include "dp/port_life.h"
 
 #define WELCOME_MS 15000
 #define UP_POLL_US 1000
+#define SETTLE_US  500
+#define SETTLE_NS  100000000 // then who is slow is not waited for
 #define UP_WAIT_NS UINT64_C(3000000000)
 
 static struct {
@@ -29,7 +32,7 @@ static struct {
 	bool loaded, live;
 	json_t *up; // ports that were up before
 	uint64_t live_ns;
-	struct timer *poll;
+	struct timer *poll, *settle;
 } su;
 
 int successor_greet(int predecessor, struct setup *setup, struct err *e)
@@ -74,6 +77,18 @@ static bool load(void)
 	return true;
 }
 
+static void settle_poll(void *arg)
+{
+	(void)arg;
+	if (!port_life_is_settled() && time_ns() - su.live_ns < SETTLE_NS)
+		return;
+	timer_stop(su.settle);
+	su.settle = NULL;
+	log_debug("upgrade: packets flow");
+	port_life_go();
+	cores_divide();
+}
+
 // From here on this process is the switch.
 static void take_over(void)
 {
@@ -85,6 +100,7 @@ static void take_over(void)
 	watch_stop(su.watch);
 	su.watch = NULL;
 	port_life_take_over();
+	su.settle = must(timer_start("upgrade", 0, SETTLE_US, settle_poll, NULL));
 	if (daemon_serve(&e) != 0)
 		refuse(&e);
 }
@@ -103,6 +119,7 @@ static void go(const int *fds, unsigned n_fds)
 
 static void learned(void)
 {
+	cores_share();
 	if (su.h)
 		handover_word(su.h, "learned");
 }

@@ -25,6 +25,7 @@
 #include "ctrl/store.h"
 #include "ctrl/supervisor.h"
 #include "ctrl/upgrade_state.h"
+#include "dp/cores.h"
 #include "dp/port.h"
 #include "dp/port_life.h"
 #include "dp/worker.h"
@@ -267,6 +268,7 @@ static void take_leave(void)
 	phase_set(GONE);
 	up.up = port_life_freeze();
 	workers_stop();
+	cores_share();
 	held_release(moved_refuse);
 	up.left_last = &up.left;
 	job_run("ports left", leave, go, NULL);

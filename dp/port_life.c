@@ -39,6 +39,7 @@ struct port_life {
 	uint64_t retry_us;
 	struct timer *retry;
 	struct port_gift *gift; // of the process before this one; NULL = none
+	bool was_given;         // there was one
 	struct err err; // of the last opening
 };
 
@@ -438,6 +439,7 @@ void port_life_end(struct port *p)
 void port_life_standby(void)
 {
 	stands_by = true;
+	snap_hold(true);
 }
 
 void port_life_take_over(void)
@@ -453,6 +455,20 @@ void port_life_take_over(void)
 		else
 			life_step(p);
 	}
+}
+
+bool port_life_is_settled(void)
+{
+	for (uint16_t i = 0; i < MAX_PORTS; i++)
+		if (ports[i] != NULL && ports[i]->life->was_given && ports[i]->state != PORT_UP)
+			return false;
+	return true;
+}
+
+void port_life_go(void)
+{
+	snap_hold(false);
+	change_touch(NULL, NULL);
 }
 
 int port_life_may_leave(struct err *e)
@@ -514,6 +530,7 @@ void port_life_give(const char *name, struct port_gift *g)
 	if (p != NULL && stands_by && p->life->gift == NULL)
 		p->life->gift = malloc(sizeof(*g));
 	if (p != NULL && p->life->gift != NULL) {
+		p->life->was_given = true;
 		*p->life->gift = *g;
 		*g = (struct port_gift){0};
 	}

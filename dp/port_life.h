@@ -31,6 +31,10 @@ void port_life_stop(struct port *p);
 // it takes them over.
 void port_life_standby(void);
 void port_life_take_over(void);
+// Until now no queue was polled: what is sent to a port that is not up yet would be lost. Whether all that were left
+// something have taken it up; and no more waiting.
+bool port_life_is_settled(void);
+void port_life_go(void);
 // Of the process before this one, for the port's driver when it is started; takes it over.
 void port_life_give(const char *name, struct port_gift *g);
 // The old one: -EBUSY with a sentence if a port cannot change hands now; no driver does anything by itself any more, and

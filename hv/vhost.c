@@ -138,6 +138,7 @@ static struct vhost *vhost_create(struct port *p, const struct port_conf *c)
 	memcpy(v->name, c->name, sizeof(v->name));
 	memcpy(v->path, c->socket, sizeof(v->path));
 	v->kept = v->back = -1;
+	v->at_rest = true;
 	v->server = c->server;
 	v->n_queues = c->n_queues;
 	v->own = !c->library;

@@ -94,6 +94,7 @@ struct vhost {
 	struct virtq_memory memory; // vhost thread; workers inside a ring: r
 	_Atomic bool hole;          // a part of it went away; any thread
 	_Atomic bool log_hole;      // a part of the dirty log did
+	bool at_rest; // since rings were last stopped no worker can be inside; lock of vhost_talk.c
 	_Atomic bool told;          // a post to the control thread is under way
 
 	// upgrade

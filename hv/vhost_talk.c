@@ -180,6 +180,7 @@ static void rings_update(struct vhost *v)
 		else
 			vhost_kick_forget(from);
 		atomic_store(&from->stop, !sends);
+		v->at_rest &= !takes && !sends;
 	}
 	vhost_kick_bell(v);
 	atomic_store(&v->port->live.n_tx_active, n_active);
@@ -200,12 +201,21 @@ int vhost_talk_init(struct err *e)
 	return 0;
 }
 
+// All rings are stopped. A front end that sets them up says much before they run: then there is nobody to wait for.
 static void rings_wait(struct vhost *v)
 {
+	pthread_mutex_lock(&lock);
+	bool at_rest = v->at_rest;
+	pthread_mutex_unlock(&lock);
+	if (at_rest)
+		return;
 	membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
 	for (uint16_t i = 0; i < 2 * v->n_queues; i++)
 		while (atomic_load(&v->rings[i].busy))
 			sched_yield();
+	pthread_mutex_lock(&lock);
+	v->at_rest = true;
+	pthread_mutex_unlock(&lock);
 }
 
 // Rings are stopped. The library gets their positions, with which it answers and from which they are taken over again.
