@@ -5,7 +5,8 @@
 //   successor                          predecessor
 //   hello {protocol, version, huge}    welcome {cores, level}      before it starts DPDK
 //   ready                              load                        no change is made any more, the store is free
-//   loaded                             state …, learned            {port, owner, state}: as in an exported port
+//   loaded                             state …, learned {up}       {port, owner, state}: as in an exported port; names
+//                                                                  of the ports that are up
 //   learned                            gift {port, what} + …       workers have stopped: what ports leave to the next
 //                                      go + listening sockets      they are the successor's
 //                                      state …, end {up}           what only then is final; how many ports were up

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "ctrl/api/event.h"
+#include "ctrl/api/jobs.h"
 #include "ctrl/api/log.h"
 #include "ctrl/api/timer.h"
 #include "ctrl/daemon.h"
@@ -117,11 +118,27 @@ static void go(const int *fds, unsigned n_fds)
 	take_over();
 }
 
-static void learned(void)
+static void prepared(void *arg)
 {
+	(void)arg;
 	cores_share();
 	if (su.h)
 		handover_word(su.h, "learned");
+}
+
+static void prepare(void *arg)
+{
+	const json_t *name;
+	size_t i;
+
+	(void)arg;
+	json_array_foreach (su.up, i, name)
+		port_life_prepare(json_string_value(name));
+}
+
+static void learned(void)
+{
+	job_run("upgrade", prepare, prepared, NULL);
 }
 
 // --- the end
@@ -196,9 +213,11 @@ static void heard(const json_t *m, const int *fds, unsigned n_fds, void *arg)
 			handover_word(su.h, "loaded");
 	} else if (strcmp(word, "state") == 0) {
 		upgrade_state_heard(m);
-	} else if (strcmp(word, "learned") == 0) {
+	} else if (strcmp(word, "learned") == 0 && !su.up) {
+		su.up = json_incref(json_object_get(m, "up"));
 		upgrade_state_apply(learned);
-	} else if (strcmp(word, "end") == 0 && su.live && !su.up) {
+	} else if (strcmp(word, "end") == 0 && su.live && !su.poll) {
+		json_decref(su.up);
 		su.up = json_incref(json_object_get(m, "up"));
 		upgrade_state_apply(counted);
 	}

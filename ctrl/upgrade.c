@@ -211,7 +211,7 @@ static void channel_read(int fd, void *arg)
 
 static void learned_sent(void)
 {
-	handover_word(up.h, "learned");
+	handover_say(up.h, json_pack("{s:s, s:o}", "word", "learned", "up", port_life_up()), NULL, 0);
 }
 
 static void end_sent(void)
@@ -266,7 +266,8 @@ static void leave(void *arg)
 static void take_leave(void)
 {
 	phase_set(GONE);
-	up.up = port_life_freeze();
+	up.up = port_life_up();
+	port_life_freeze();
 	workers_stop();
 	cores_share();
 	held_release(moved_refuse);

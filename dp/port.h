@@ -152,6 +152,8 @@ struct port_driver {
 	// Upgrade, jobs thread, when workers have ended: lets go of what the next process takes, and changes nothing of it.
 	// NULL = close() does. It may leave it something (dp/port_life.h).
 	void (*leave)(struct port *p, struct port_gift *g);
+	// Upgrade, the next process, jobs thread: the port is open and will be left something. May be NULL.
+	void (*prepare)(struct port *p);
 	// Upgrade, the next process, control thread: gets that before start(), and takes it over. May be NULL.
 	void (*take)(struct port *p, struct port_gift *g);
 	// control thread: driver's own figures for `port show NAME`, added to `out`. May be NULL.

@@ -485,22 +485,33 @@ int port_life_may_leave(struct err *e)
 	return 0;
 }
 
-json_t *port_life_freeze(void)
+json_t *port_life_up(void)
 {
 	json_t *up = json_array();
 
+	for (uint16_t i = 0; i < MAX_PORTS; i++)
+		if (ports[i] != NULL && ports[i]->state == PORT_UP && !ports[i]->leaving)
+			json_array_append_new(up, json_string(ports[i]->conf.name));
+	return up;
+}
+
+void port_life_freeze(void)
+{
 	frozen = true;
 	for (uint16_t i = 0; i < MAX_PORTS; i++) {
-		struct port *p = ports[i];
-
-		if (p == NULL)
+		if (ports[i] == NULL)
 			continue;
-		if (p->state == PORT_UP && !p->leaving)
-			json_array_append_new(up, json_string(p->conf.name));
-		retry_cancel(p->life);
-		port_life_stop(p);
+		retry_cancel(ports[i]->life);
+		port_life_stop(ports[i]);
 	}
-	return up;
+}
+
+void port_life_prepare(const char *name)
+{
+	struct port *p = port_find(name);
+
+	if (p != NULL && p->life->driver != NULL && p->life->driver->prepare != NULL)
+		p->life->driver->prepare(p);
 }
 
 // Nobody but the jobs thread opens and closes drivers.

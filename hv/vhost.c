@@ -8,6 +8,7 @@
 #include "vhost.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,8 +74,19 @@ static int socket_refusal(const struct vhost *v, struct err *e)
 	return err_set(e, -ECONNREFUSED, "waits for the socket %s: nobody listens on it", v->path);
 }
 
+// The lowest that is free. Another thread may be quicker.
+static int next_fd(void)
+{
+	int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+
+	if (fd >= 0)
+		close(fd);
+	return fd;
+}
+
 static int socket_start(struct vhost *v, struct err *e)
 {
+	v->likely_fd = next_fd();
 	if (rte_vhost_driver_register(v->at, v->server
 						   ? RTE_VHOST_USER_NET_COMPLIANT_OL_FLAGS
 						   : RTE_VHOST_USER_CLIENT | RTE_VHOST_USER_NO_RECONNECT |
@@ -166,6 +178,8 @@ static void vhost_release(struct vhost *v)
 	for (uint16_t i = 0; i < 2 * v->n_queues; i++)
 		journal_leave(&v->rings[i].journal);
 	relay_free(v->relay);
+	if (v->back >= 0)
+		close(v->back);
 	port_gift_free(&v->gift);
 }
 
@@ -404,11 +418,21 @@ int vhost_init(struct err *e)
 	return vhost_talk_init(e);
 }
 
+// The library has its connection before it hears anything.
+static void vhost_prepare(struct port *p)
+{
+	struct vhost *v = p->drv;
+
+	if (!v->server)
+		v->back = vhost_pass_connect(v);
+}
+
 static void pass_work(void *arg)
 {
 	struct vhost *v = arg;
 
-	v->back = vhost_pass_connect(v);
+	if (v->back < 0)
+		v->back = vhost_pass_connect(v);
 	if (v->back < 0 || vhost_pass_tell(&v->gift, v->back))
 		return;
 	close(v->back);
@@ -452,6 +476,10 @@ static void vhost_start(struct port *p)
 	struct vhost *v = p->drv;
 
 	v->started = true;
+	if (v->gift.n_fds == 0 && v->back >= 0) { // nothing came: the library hears that nobody is there
+		close(v->back);
+		v->back = -1;
+	}
 	if (v->gift.n_fds > 0) {
 		v->job_runs = true;
 		job_run("vhost-user take-over", pass_work, pass_done, v);
@@ -582,6 +610,7 @@ const struct port_driver vhost_driver = {
     .stays = vhost_stays,
     .opens_beside = vhost_opens_beside,
     .leave = vhost_leave,
+    .prepare = vhost_prepare,
     .take = vhost_take,
     .stats = vhost_stats,
     .rx = vhost_rx,

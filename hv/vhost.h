@@ -106,6 +106,7 @@ struct vhost {
 	// jobs thread
 	bool owns_path;
 	bool registered;
+	int likely_fd; // where the library's next descriptor is expected, -1 = anywhere; jobs thread
 	struct err error; // of the last try; control thread: r when no job runs
 
 	// control thread
@@ -158,8 +159,9 @@ int vhost_socket_refusal(const char *path, struct err *e);
 // Any thread, while a connection is new: a peer that stops within a message, or reads no answers, holds up
 // the library's one thread no longer than this.
 #define VHOST_SOCKET_WAIT_MS 200
-// Returns the descriptor of the one that is new, which the library does not tell; -1 if it is not found.
-int vhost_socket_bound(bool server);
+// Returns the descriptor of the one that is new, which the library does not tell; -1 if it is not found. It is looked
+// for at `likely` first.
+int vhost_socket_bound(bool server, int likely);
 
 // vhost_kick.c, jobs thread
 void vhost_kick_open(struct vhost *v);

@@ -124,11 +124,24 @@ static bool is_librarys(int fd)
 	       getpeername(fd, (struct sockaddr *)&peer, &n_peer) == 0 && !(fcntl(fd, F_GETFL) & O_NONBLOCK);
 }
 
-// The library does not say which descriptor it is. Its connections are the streams of this process that block, and no
-// name is asked for, as a peer may have any.
-int vhost_socket_bound(bool server)
+// A connection of the library's that is not bound yet.
+static bool bound(int fd)
 {
 	struct timeval wait = {.tv_usec = VHOST_SOCKET_WAIT_MS * 1000}, before;
+	socklen_t n = sizeof(before);
+
+	return is_librarys(fd) && getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &before, &n) == 0 &&
+	       before.tv_sec == 0 && before.tv_usec == 0 &&
+	       setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait)) == 0 &&
+	       setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait)) == 0;
+}
+
+// The library does not say which descriptor it is. Its connections are the streams of this process that block, and no
+// name is asked for, as a peer may have any.
+int vhost_socket_bound(bool server, int likely)
+{
+	if (likely >= 0 && bound(likely) && is_of_mode(likely, server))
+		return likely;
 	int found = -1;
 	DIR *all = opendir("/proc/self/fd");
 	struct dirent *one;
@@ -136,15 +149,8 @@ int vhost_socket_bound(bool server)
 	while (all != NULL && (one = readdir(all)) != NULL) {
 		int fd = atoi(one->d_name);
 
-		socklen_t n = sizeof(before);
-
-		if (!is_librarys(fd) || getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &before, &n) != 0 ||
-		    before.tv_sec != 0 || before.tv_usec != 0)
-			continue;
-		if (is_of_mode(fd, server))
+		if (bound(fd) && is_of_mode(fd, server))
 			found = fd;
-		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
-		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait));
 	}
 	if (all != NULL)
 		closedir(all);

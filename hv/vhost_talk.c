@@ -443,7 +443,7 @@ static int new_connection(int vid)
 	struct vhost *v = owner_at(path);
 	bool server = v != NULL && v->server;
 	pthread_mutex_unlock(&lock);
-	int fd = vhost_socket_bound(server);
+	int fd = vhost_socket_bound(server, server || v == NULL ? -1 : v->likely_fd);
 
 	pthread_mutex_lock(&lock);
 	v = owner_at(path);
