@@ -9,7 +9,7 @@
 //                                                                  of the ports that are up
 //   learned                            gift {port, what} + …       workers have stopped: what ports leave to the next
 //                                      go + listening sockets      they are the successor's
-//                                      state …, end {up}           what only then is final; how many ports were up
+//   live                               state …, end {up}           what is final only now; who was up at the end
 //   done {up, ms}                      (ends)
 //   error {text}                                                   at any time before go
 //

@@ -85,9 +85,10 @@ static void settle_poll(void *arg)
 		return;
 	timer_stop(su.settle);
 	su.settle = NULL;
-	log_debug("upgrade: packets flow");
 	port_life_go();
 	cores_divide();
+	if (su.h)
+		handover_word(su.h, "live");
 }
 
 // From here on this process is the switch.
@@ -95,7 +96,6 @@ static void take_over(void)
 {
 	struct err e = {0};
 
-	log_debug("upgrade: takes over");
 	su.live = true;
 	su.live_ns = time_ns();
 	watch_stop(su.watch);

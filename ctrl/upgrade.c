@@ -160,7 +160,6 @@ static void too_late(void *arg)
 
 static void phase_set(enum phase phase)
 {
-	log_debug("upgrade: phase %d", phase);
 	up.phase = phase;
 	timer_stop(up.deadline);
 	up.deadline = phase == FAILING ? NULL : must(timer_start("upgrade", STEP_WAIT_US, 0, too_late, NULL));
@@ -241,7 +240,6 @@ static void go(void *arg)
 	handover_say(up.h, json_pack("{s:s}", "word", "go"), fds, n);
 	server_deafen();
 	metrics_leave();
-	upgrade_state_send(up.h, true, end_sent);
 }
 
 static void gift_keep(const char *port, struct port_gift *g, void *arg)
@@ -375,6 +373,8 @@ static void heard(const json_t *m, const int *fds, unsigned n_fds, void *arg)
 		upgrade_state_send(up.h, false, learned_sent);
 	} else if (strcmp(word, "learned") == 0 && up.phase == LEARNING) {
 		take_leave();
+	} else if (strcmp(word, "live") == 0 && up.phase == GONE) {
+		upgrade_state_send(up.h, true, end_sent);
 	} else if (strcmp(word, "done") == 0 && up.phase == GONE) {
 		finish(m);
 	} else {
