@@ -48,8 +48,8 @@ static struct {
 	uint64_t stop_by_ns; // 0 = nobody has asked
 	bool was_idle;       // at the last look while stopping
 	int signal_fd;
-	bool leaves; // without taking anything down
-	int status;  // then
+	bool leaves;                  // without taking anything down
+	int status;                   // then
 	uint64_t rounds[MAX_WORKERS]; // at the watchdog's last look
 } self;
 

@@ -152,7 +152,8 @@ static void readable(int fd, void *arg)
 	json_decref(m);
 }
 
-struct handover *handover_open(int fd, void (*heard)(const json_t *m, const int *fds, unsigned n_fds, void *arg),
+struct handover *handover_open(int fd,
+			       void (*heard)(const json_t *m, const int *fds, unsigned n_fds, void *arg),
 			       void *arg)
 {
 	struct handover *h = must(calloc(1, sizeof(*h)));
@@ -190,6 +191,7 @@ json_t *handover_wait(int fd, json_t *m, int wait_ms, struct err *e)
 	if (rc == 0 && poll(&p, 1, wait_ms) == 1)
 		rc = packet_receive(fd, &answer, fds, &n_fds);
 	if (!answer)
-		err_set(e, rc ? rc : -ETIMEDOUT, "upgrade: the switch process that is to be replaced does not answer");
+		err_set(e, rc ? rc : -ETIMEDOUT,
+			"upgrade: the switch process that is to be replaced does not answer");
 	return answer;
 }

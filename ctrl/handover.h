@@ -27,7 +27,8 @@
 struct handover;
 
 // `heard` gets what the other side says, borrowed, with its descriptors, which it takes over; NULL: it is gone.
-struct handover *handover_open(int fd, void (*heard)(const json_t *m, const int *fds, unsigned n_fds, void *arg),
+struct handover *handover_open(int fd,
+			       void (*heard)(const json_t *m, const int *fds, unsigned n_fds, void *arg),
 			       void *arg);
 void handover_close(struct handover *h); // accepts NULL
 // Takes over the reference; descriptors are duplicated.

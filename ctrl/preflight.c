@@ -18,11 +18,11 @@
 
 #include "ctrl/api/log.h"
 
-#define HUGE_PAGE_MB   2
-#define BASE_MB        64 // what the process takes beside --memory
-#define WANTED_NOFILE  65536
+#define HUGE_PAGE_MB    2
+#define BASE_MB         64 // what the process takes beside --memory
+#define WANTED_NOFILE   65536
 #define RESERVED_NOFILE 16384 // a thousand guests; 128 KB
-#define LONGEST_SOCKET "/control-ro.sock"
+#define LONGEST_SOCKET  "/control-ro.sock"
 
 int preflight_dir_usable(const char *what, const char *dir, struct err *e)
 {
@@ -226,7 +226,8 @@ uint64_t preflight_nofile(void)
 
 void preflight_nofile_reserve(uint64_t n)
 {
-	int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, (int)((n < RESERVED_NOFILE ? n : RESERVED_NOFILE) - 1));
+	int fd =
+	    fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, (int)((n < RESERVED_NOFILE ? n : RESERVED_NOFILE) - 1));
 
 	if (fd >= 0)
 		close(fd);

@@ -18,10 +18,12 @@ struct role {
 
 enum role_word {
 	ROLE_READY = 'R', // switch: it is the switch now
-	ROLE_START = 'S', // switch: start a successor, of this program (descriptor 0), which gets descriptor 1
+	ROLE_START =
+	    'S', // switch: start a successor, of this program (descriptor 0), which gets descriptor 1
 	ROLE_ABORT = 'A', // switch: kill it
-	ROLE_ENDED = 'E', // supervisor: it has ended, with `value` as its status of waitpid(), or was not started: -errno
-	ROLE_HEIR = 'H',  // supervisor, to a successor: the process before it has ended
+	ROLE_ENDED =
+	    'E', // supervisor: it has ended, with `value` as its status of waitpid(), or was not started: -errno
+	ROLE_HEIR = 'H', // supervisor, to a successor: the process before it has ended
 };
 
 #define ROLE_FDS 2

@@ -20,7 +20,7 @@
 #include "dp/port.h"
 #include "dp/port_life.h"
 
-#define WELCOME_MS 15000
+#define WELCOME_MS 30000
 #define UP_POLL_US 1000
 #define SETTLE_US  500
 #define SETTLE_NS  100000000 // then who is slow is not waited for
@@ -38,8 +38,9 @@ static struct {
 
 int successor_greet(int predecessor, struct setup *setup, struct err *e)
 {
-	json_t *core, *cores, *m = json_pack("{s:s, s:i, s:s, s:b}", "word", "hello", "protocol",
-					     HANDOVER_PROTOCOL, "version", EVS_VERSION, "huge", setup->huge);
+	json_t *core, *cores,
+	    *m = json_pack("{s:s, s:i, s:s, s:b}", "word", "hello", "protocol", HANDOVER_PROTOCOL, "version",
+			   EVS_VERSION, "huge", setup->huge);
 	size_t i;
 
 	json_object_set_new(m, "fix", json_string(setup->fix));
@@ -163,10 +164,10 @@ static void up_poll(void *arg)
 	su.poll = NULL;
 	event_emit("system-upgraded", NULL, "version %s has taken over", EVS_VERSION);
 	if (su.h)
-		handover_say(su.h,
-			     json_pack("{s:s, s:I, s:I}", "word", "done", "up", n, "ms",
-				       (json_int_t)(ns / 1000000)),
-			     NULL, 0);
+		handover_say(
+		    su.h,
+		    json_pack("{s:s, s:I, s:I}", "word", "done", "up", n, "ms", (json_int_t)(ns / 1000000)),
+		    NULL, 0);
 	json_decref(su.up);
 	su.up = NULL;
 }

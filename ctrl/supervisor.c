@@ -267,9 +267,8 @@ static int child_wait(struct supervisor *s)
 
 	while (waitpid(s->now.pid, &status, WNOHANG) == 0) {
 		successor_look(s);
-		struct pollfd p[3] = {{s->signal_fd, POLLIN, 0},
-				      {s->now.channel, POLLIN, 0},
-				      {s->next.channel, POLLIN, 0}};
+		struct pollfd p[3] = {
+		    {s->signal_fd, POLLIN, 0}, {s->now.channel, POLLIN, 0}, {s->next.channel, POLLIN, 0}};
 
 		if (poll(p, 3, wait_ms(s->kill_at_ms)) == 0) {
 			log_error("the switch process did not stop within %d s and is killed",

@@ -41,11 +41,12 @@ static int system_show(struct request *rq, struct err *e)
 	const struct options *o = daemon_options();
 	const struct setup *setup = daemon_setup();
 	json_int_t uptime_s = (json_int_t)((time_ns() - daemon_started_ns()) / 1000000000);
-	json_t *row = json_pack(
-	    "{ss ss si si si sI so si ss sI ss ss ss}", "version", EVS_VERSION, "dpdk", rte_version(), "pid",
-	    getpid(), "supervisor", getppid(), "generation", (int)daemon_generation(), "uptime_s", uptime_s, "cores", cores_json(setup), "memory_mb",
-	    (int)o->memory_mb, "pages", setup->huge ? "huge" : "ordinary", "flows", (json_int_t)o->max_flows,
-	    "run_dir", setup->run_dir, "state", setup->state_path, "log_level", level_word());
+	json_t *row = json_pack("{ss ss si si si sI so si ss sI ss ss ss}", "version", EVS_VERSION, "dpdk",
+				rte_version(), "pid", getpid(), "supervisor", getppid(), "generation",
+				(int)daemon_generation(), "uptime_s", uptime_s, "cores", cores_json(setup),
+				"memory_mb", (int)o->memory_mb, "pages", setup->huge ? "huge" : "ordinary",
+				"flows", (json_int_t)o->max_flows, "run_dir", setup->run_dir, "state",
+				setup->state_path, "log_level", level_word());
 
 	if (!row)
 		return err_set(e, -ENOMEM, "system: out of memory");
@@ -96,7 +97,8 @@ static int system_upgrade(struct request *rq, struct err *e)
 }
 
 static const struct param upgrade_params[] = {
-    {"binary", PARAM_INPUT, 0, "the new evswitchd; without it the file that this one was started from, as it is now"},
+    {"binary", PARAM_INPUT, 0,
+     "the new evswitchd; without it the file that this one was started from, as it is now"},
     {0},
 };
 
@@ -111,8 +113,9 @@ static const struct column upgrade_columns[] = {
 static const struct method methods[] = {
     {"system.show", "show what the daemon runs with", NULL, show_columns, METHOD_READ, system_show},
     {"system.set", "change a setting of the running daemon", set_params, NULL, METHOD_WRITE, system_set},
-    {"system.upgrade", "put another evswitchd, or the same anew, in the place of the running one; guests stay",
-     upgrade_params, upgrade_columns, METHOD_WRITE, system_upgrade},
+    {"system.upgrade",
+     "put another evswitchd, or the same anew, in the place of the running one; guests stay", upgrade_params,
+     upgrade_columns, METHOD_WRITE, system_upgrade},
     {0},
 };
 

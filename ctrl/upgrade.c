@@ -30,7 +30,7 @@
 #include "dp/port_life.h"
 #include "dp/worker.h"
 
-#define STEP_WAIT_US 15000000 // for each step of the successor
+#define STEP_WAIT_US 30000000 // for each step of the successor: the machine may be busy
 #define IDLE_POLL_US 1000
 #define N_STEPS      5
 
@@ -51,7 +51,7 @@ static struct {
 	struct timer *deadline, *poll;
 	bool was_idle;
 	struct request *held, **held_last;
-	struct err e; // why it fails
+	struct err e;                   // why it fails
 	struct left *left, **left_last; // jobs thread, then control thread
 	json_t *up;                     // names of the ports that were up when this process stopped
 	char version[64];
@@ -231,9 +231,9 @@ static void go(void *arg)
 
 	(void)arg;
 	for (struct left *l; (l = up.left) != NULL; left_free(l)) {
-		handover_say(up.h,
-			     json_pack("{s:s, s:s, s:O}", "word", "gift", "port", l->port, "what", l->gift.what),
-			     l->gift.fds, l->gift.n_fds);
+		handover_say(
+		    up.h, json_pack("{s:s, s:s, s:O}", "word", "gift", "port", l->port, "what", l->gift.what),
+		    l->gift.fds, l->gift.n_fds);
 		up.left = l->next;
 	}
 	fds[n++] = metrics_listener();
@@ -316,16 +316,19 @@ static void welcome(const json_t *m)
 	const char *fix = json_string_value(json_object_get(m, "fix"));
 	json_int_t protocol = json_integer_value(json_object_get(m, "protocol"));
 
-	snprintf(up.version, sizeof(up.version), "%s", json_string_value(json_object_get(m, "version")) ?: "?");
+	snprintf(up.version, sizeof(up.version), "%s",
+		 json_string_value(json_object_get(m, "version")) ?: "?");
 	if (protocol != HANDOVER_PROTOCOL)
-		err_set(&up.e, -EPROTO,
-			"upgrade: version %s hands over in another way (%lld, here %d): stop evswitchd and start "
-			"that one",
-			up.version, (long long)protocol, HANDOVER_PROTOCOL);
+		err_set(
+		    &up.e, -EPROTO,
+		    "upgrade: version %s hands over in another way (%lld, here %d): stop evswitchd and start "
+		    "that one",
+		    up.version, (long long)protocol, HANDOVER_PROTOCOL);
 	else if (daemon_setup()->huge && !json_is_true(huge))
-		err_set(&up.e, -ENOMEM,
-			"upgrade: there are not enough free huge pages for a second process beside this one: %s",
-			fix ? fix : "free some");
+		err_set(
+		    &up.e, -ENOMEM,
+		    "upgrade: there are not enough free huge pages for a second process beside this one: %s",
+		    fix ? fix : "free some");
 	if (up.e.code) {
 		fail();
 		return;
@@ -344,8 +347,8 @@ static void finish(const json_t *m)
 	log_info("evswitchd: version %s has taken over, %lld of %zu ports are up again", up.version,
 		 (long long)n_up, n);
 	event_emit("system-upgraded", NULL, "version %s has taken over", up.version);
-	rq_row(up.rq, json_pack("{s:s, s:s, s:I, s:I}", "version", up.version, "before", EVS_VERSION, "ports_up",
-				n_up, "ports_before", (json_int_t)n));
+	rq_row(up.rq, json_pack("{s:s, s:s, s:I, s:I}", "version", up.version, "before", EVS_VERSION,
+				"ports_up", n_up, "ports_before", (json_int_t)n));
 	rq_done(up.rq, NULL);
 	daemon_leave(EXIT_STOPPED);
 }
@@ -378,7 +381,8 @@ static void heard(const json_t *m, const int *fds, unsigned n_fds, void *arg)
 	} else if (strcmp(word, "done") == 0 && up.phase == GONE) {
 		finish(m);
 	} else {
-		err_set(&up.e, -EPROTO, "upgrade: the new process said '%.32s', which nobody asked for", word);
+		err_set(&up.e, -EPROTO, "upgrade: the new process said '%.32s', which nobody asked for",
+			word);
 		fail();
 	}
 }
@@ -409,10 +413,11 @@ static int program_check(int fd, struct err *e)
 	if (!(st.st_mode & 0111))
 		return err_set(e, -EACCES, "upgrade: the program is not executable; chmod +x it");
 	if ((st.st_uid != 0 && st.st_uid != geteuid()) || st.st_mode & 022)
-		return err_set(e, -EPERM,
-			       "upgrade: the program could be changed by others (owner %u, %04o): it must belong to "
-			       "root or to evswitchd's user and be writable by nobody else",
-			       st.st_uid, st.st_mode & 07777);
+		return err_set(
+		    e, -EPERM,
+		    "upgrade: the program could be changed by others (owner %u, %04o): it must belong to "
+		    "root or to evswitchd's user and be writable by nobody else",
+		    st.st_uid, st.st_mode & 07777);
 	return 0;
 }
 
@@ -437,7 +442,8 @@ int upgrade_begin(struct request *rq, int program, struct err *e)
 	if (up.phase != IDLE)
 		return err_set(e, -EBUSY, "upgrade: another one is under way");
 	if (rq->uid != 0 && rq->uid != geteuid())
-		return err_set(e, -EPERM, "upgrade: only root and evswitchd's own user may replace the program");
+		return err_set(e, -EPERM,
+			       "upgrade: only root and evswitchd's own user may replace the program");
 	if (port_life_may_leave(e))
 		return e->code;
 	int fd = program >= 0 ? fcntl(program, F_DUPFD_CLOEXEC, 0) : own_program(e);

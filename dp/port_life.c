@@ -40,7 +40,7 @@ struct port_life {
 	struct timer *retry;
 	struct port_gift *gift; // of the process before this one; NULL = none
 	bool was_given;         // there was one
-	struct err err; // of the last opening
+	struct err err;         // of the last opening
 };
 
 static struct port *ports[MAX_PORTS];

@@ -86,6 +86,19 @@ static int listen_at(const struct sockaddr_un *un)
 	return -1;
 }
 
+// Not those whose conversation passes through a relay: that rests. Vhost thread.
+static void hush(struct vhost *v, void *arg)
+{
+	(void)arg;
+	if (v->relay != NULL || v->kept >= 0 || v->talk.phase != VHOST_RUNNING || v->talk.fd < 0)
+		return;
+	v->kept = fcntl(v->talk.fd, F_DUPFD_CLOEXEC, 0);
+	if (v->kept >= 0 && dup2(deaf, v->talk.fd) < 0) {
+		close(v->kept);
+		v->kept = -1;
+	}
+}
+
 static int bell_hung(int vid)
 {
 	(void)vid;
@@ -97,11 +110,12 @@ static void bell_rung(int vid)
 {
 	(void)vid;
 	if (deaf >= 0)
-		vhost_talk_hush(deaf);
+		vhost_talk_each(hush, NULL);
 	sem_post(&rung);
 }
 
-static const struct rte_vhost_device_ops bell = {.new_connection = bell_hung, .destroy_connection = bell_rung};
+static const struct rte_vhost_device_ops bell = {.new_connection = bell_hung,
+						 .destroy_connection = bell_rung};
 
 // The library connects to a socket of ours and hears that we hang up.
 static bool bell_ring(void)
@@ -111,8 +125,8 @@ static bool bell_ring(void)
 
 	address_of(&un, "bell", 0);
 	int fd = listen_at(&un);
-	bool ok =
-	    fd >= 0 && rte_vhost_driver_register(un.sun_path, RTE_VHOST_USER_CLIENT | RTE_VHOST_USER_NO_RECONNECT) == 0;
+	bool ok = fd >= 0 && rte_vhost_driver_register(un.sun_path, RTE_VHOST_USER_CLIENT |
+									RTE_VHOST_USER_NO_RECONNECT) == 0;
 	bool registered = ok;
 
 	sem_init(&rung, 0, 0);
@@ -138,19 +152,34 @@ void vhost_pass_wake(void)
 	bell_ring();
 }
 
+static void quiet_look(struct vhost *v, void *arg)
+{
+	bool *quiet = arg;
+
+	*quiet &= v->relay == NULL || relay_front(v->relay) < 0 || relay_is_quiet(v->relay);
+}
+
 void vhost_pass_hush(void)
 {
-	for (int i = 0; i < HUSHES; i++) // once is enough unless a relay has just passed something on
-		if (!deaf_open() || !bell_ring())
+	bool quiet;
+
+	// Once is enough unless a relay has just passed something on.
+	for (int i = 0; i < HUSHES; i++) {
+		if (!deaf_open() || !bell_ring()) {
 			log_warn("vhost-user: connections cannot be handed over; guests connect again");
-		else if (vhost_talk_is_quiet())
 			return;
+		}
+		quiet = true;
+		vhost_talk_each(quiet_look, &quiet);
+		if (quiet)
+			return;
+	}
 }
 
 static bool can_go_over(const struct vhost *v, const struct vhost_talk *t)
 {
-	return t->phase == VHOST_RUNNING && !t->parked && !t->doomed && !t->unusable && t->broken[0] == '\0' &&
-	       !(t->features & BIT(VHOST_F_LOG_ALL)) &&
+	return t->phase == VHOST_RUNNING && !t->parked && !t->doomed && !t->unusable &&
+	       t->broken[0] == '\0' && !(t->features & BIT(VHOST_F_LOG_ALL)) &&
 	       (v->relay != NULL ? relay_front(v->relay) >= 0 && relay_is_quiet(v->relay) : v->kept >= 0);
 }
 
@@ -200,8 +229,8 @@ static uint16_t base_of(const struct vhost_ring *r, int vid)
 	return next;
 }
 
-static json_t *ring_describe(const struct vhost *v, const struct vhost_talk *t, const struct rte_vhost_memory *m,
-			     uint16_t i, struct port_gift *g)
+static json_t *ring_describe(const struct vhost *v, const struct vhost_talk *t,
+			     const struct rte_vhost_memory *m, uint16_t i, struct port_gift *g)
 {
 	struct rte_vhost_vring q;
 	bool up = (i % 2 == 0 ? t->rx_up : t->tx_up)[i / 2];
