@@ -197,12 +197,18 @@ static void successor_start(struct supervisor *s, int program, int predecessor)
 	fd_close(predecessor);
 }
 
+// A successor that is ready is heard again when the one before it has ended: it may ask for a successor at once.
+static bool is_heard(const struct supervisor *s, const struct child *c)
+{
+	return c->channel >= 0 && (c == &s->now || !c->ready);
+}
+
 static void channel_read(struct supervisor *s, struct child *c)
 {
 	struct role_message m;
 	int fds[ROLE_FDS];
 
-	while (c->channel >= 0) {
+	while (is_heard(s, c)) {
 		int rc = role_receive(c->channel, &m, fds);
 
 		if (rc == -EAGAIN || rc == -EINTR)
@@ -267,8 +273,9 @@ static int child_wait(struct supervisor *s)
 
 	while (waitpid(s->now.pid, &status, WNOHANG) == 0) {
 		successor_look(s);
-		struct pollfd p[3] = {
-		    {s->signal_fd, POLLIN, 0}, {s->now.channel, POLLIN, 0}, {s->next.channel, POLLIN, 0}};
+		struct pollfd p[3] = {{s->signal_fd, POLLIN, 0},
+				      {s->now.channel, POLLIN, 0},
+				      {is_heard(s, &s->next) ? s->next.channel : -1, POLLIN, 0}};
 
 		if (poll(p, 3, wait_ms(s->kill_at_ms)) == 0) {
 			log_error("the switch process did not stop within %d s and is killed",
