@@ -97,8 +97,12 @@ static void unsaid_send(void *arg)
 	while (h->first) {
 		struct unsaid *u = h->first;
 
+		int rc = packet_send(h->fd, u->text, u->fds, u->n_fds);
+
 		// An end that is gone is heard of by reading.
-		if (packet_send(h->fd, u->text, u->fds, u->n_fds) == -EAGAIN) {
+		if (rc < 0 && rc != -EAGAIN && rc != -EPIPE)
+			log_error("upgrade: cannot say %.60s: %s", u->text, err_name(-rc));
+		if (rc == -EAGAIN) {
 			h->retry = must(timer_start("hand-over", RETRY_US, 0, unsaid_send, h));
 			return;
 		}

@@ -5,12 +5,12 @@
 //   successor                          predecessor
 //   hello {protocol, version, huge}    welcome {cores, level}      before it starts DPDK
 //   ready                              load                        no change is made any more, the store is free
-//   loaded                             state …, learned {up}       {port, owner, state}: as in an exported port; names
-//                                                                  of the ports that are up
+//   loaded                             state …                     {port, owner, state}: as in an exported port
+//                                      up {ports} …, learned       names of the ports that are up
 //   learned                            gift {port, what} + …       workers have stopped: what ports leave to the next
 //                                      go + listening sockets      they are the successor's
-//   live                               state …, end {up}           what is final only now; who was up at the end
-//   done {up, ms}                      (ends)
+//   live                               state …, end                what is final only now
+//   done {up, before}                  (ends)                      how many ports are up, and were
 //   error {text}                                                   at any time before go
 //
 // Control thread, but handover_wait(), which is for the time before there is a loop.

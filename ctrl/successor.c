@@ -27,9 +27,8 @@
 #define UP_WAIT_NS UINT64_C(3000000000)
 
 static struct {
-	struct handover *h; // NULL = the other one is gone
-	int channel;
-	struct watch *watch; // of the channel, until this process is the switch
+	struct handover *h;  // NULL = the other one is gone
+	struct watch *watch; // of the supervisor's channel, until this process is the switch
 	bool loaded, live;
 	json_t *up; // ports that were up before
 	uint64_t live_ns;
@@ -156,20 +155,16 @@ static void up_poll(void *arg)
 
 		n += p && p->state == PORT_UP;
 	}
-	uint64_t ns = time_ns() - su.live_ns;
-
-	if (n < (json_int_t)json_array_size(su.up) && ns < UP_WAIT_NS)
+	if (n < (json_int_t)json_array_size(su.up) && time_ns() - su.live_ns < UP_WAIT_NS)
 		return;
 	timer_stop(su.poll);
 	su.poll = NULL;
 	event_emit("system-upgraded", NULL, "version %s has taken over", EVS_VERSION);
 	if (su.h)
-		handover_say(
-		    su.h,
-		    json_pack("{s:s, s:I, s:I}", "word", "done", "up", n, "ms", (json_int_t)(ns / 1000000)),
-		    NULL, 0);
-	json_decref(su.up);
-	su.up = NULL;
+		handover_say(su.h,
+			     json_pack("{s:s, s:I, s:I}", "word", "done", "up", n, "before",
+				       (json_int_t)json_array_size(su.up)),
+			     NULL, 0);
 }
 
 static void counted(void)
@@ -214,12 +209,11 @@ static void heard(const json_t *m, const int *fds, unsigned n_fds, void *arg)
 			handover_word(su.h, "loaded");
 	} else if (strcmp(word, "state") == 0) {
 		upgrade_state_heard(m);
-	} else if (strcmp(word, "learned") == 0 && !su.up) {
-		su.up = json_incref(json_object_get(m, "up"));
+	} else if (strcmp(word, "up") == 0) {
+		json_array_extend(su.up, json_object_get(m, "ports"));
+	} else if (strcmp(word, "learned") == 0) {
 		upgrade_state_apply(learned);
 	} else if (strcmp(word, "end") == 0 && su.live && !su.poll) {
-		json_decref(su.up);
-		su.up = json_incref(json_object_get(m, "up"));
 		upgrade_state_apply(counted);
 	}
 }
@@ -245,7 +239,7 @@ static void channel_read(int fd, void *arg)
 
 void successor_begin(const struct role *r)
 {
-	su.channel = r->channel;
+	su.up = must(json_array());
 	su.watch = must(watch_start("supervisor", r->channel, channel_read, NULL));
 	su.h = handover_open(r->predecessor, heard, NULL);
 	handover_word(su.h, "ready");

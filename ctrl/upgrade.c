@@ -30,9 +30,10 @@
 #include "dp/port_life.h"
 #include "dp/worker.h"
 
-#define STEP_WAIT_US 30000000 // for each step of the successor: the machine may be busy
-#define IDLE_POLL_US 1000
-#define N_STEPS      5
+#define STEP_WAIT_US  30000000 // for each step of the successor: the machine may be busy
+#define IDLE_POLL_US  1000
+#define NAMES_AT_ONCE 256
+#define N_STEPS       5
 
 struct left {
 	struct left *next;
@@ -53,7 +54,6 @@ static struct {
 	struct request *held, **held_last;
 	struct err e;                   // why it fails
 	struct left *left, **left_last; // jobs thread, then control thread
-	json_t *up;                     // names of the ports that were up when this process stopped
 	char version[64];
 } up = {.channel = -1};
 
@@ -210,12 +210,23 @@ static void channel_read(int fd, void *arg)
 
 static void learned_sent(void)
 {
-	handover_say(up.h, json_pack("{s:s, s:o}", "word", "learned", "up", port_life_up()), NULL, 0);
+	json_t *up_now = port_life_up();
+	size_t n = json_array_size(up_now);
+
+	for (size_t i = 0; i < n; i += NAMES_AT_ONCE) {
+		json_t *some = must(json_array());
+
+		for (size_t k = i; k < n && k < i + NAMES_AT_ONCE; k++)
+			json_array_append(some, json_array_get(up_now, k));
+		handover_say(up.h, json_pack("{s:s, s:o}", "word", "up", "ports", some), NULL, 0);
+	}
+	json_decref(up_now);
+	handover_word(up.h, "learned");
 }
 
 static void end_sent(void)
 {
-	handover_say(up.h, json_pack("{s:s, s:O}", "word", "end", "up", up.up), NULL, 0);
+	handover_word(up.h, "end");
 }
 
 static void left_free(struct left *l)
@@ -264,7 +275,6 @@ static void leave(void *arg)
 static void take_leave(void)
 {
 	phase_set(GONE);
-	up.up = port_life_up();
 	port_life_freeze();
 	workers_stop();
 	cores_share();
@@ -342,13 +352,13 @@ static void welcome(const json_t *m)
 static void finish(const json_t *m)
 {
 	json_int_t n_up = json_integer_value(json_object_get(m, "up"));
-	size_t n = json_array_size(up.up);
+	json_int_t n_before = json_integer_value(json_object_get(m, "before"));
 
-	log_info("evswitchd: version %s has taken over, %lld of %zu ports are up again", up.version,
-		 (long long)n_up, n);
+	log_info("evswitchd: version %s has taken over, %lld of %lld ports are up again", up.version,
+		 (long long)n_up, (long long)n_before);
 	event_emit("system-upgraded", NULL, "version %s has taken over", up.version);
 	rq_row(up.rq, json_pack("{s:s, s:s, s:I, s:I}", "version", up.version, "before", EVS_VERSION,
-				"ports_up", n_up, "ports_before", (json_int_t)n));
+				"ports_up", n_up, "ports_before", n_before));
 	rq_done(up.rq, NULL);
 	daemon_leave(EXIT_STOPPED);
 }

@@ -17,6 +17,9 @@
 #define BYTES    4096
 #define MAX_FDS  8 // of a message
 #define RETRY_US 1000
+#define TURN_NS \
+	10000000 // in this time a way passes on so many times; who says more waits, as others want their turn, too
+#define TURNS 64
 
 struct way {
 	struct relay *relay;
@@ -25,6 +28,8 @@ struct way {
 	struct timer *retry;
 	size_t n_bytes, n_sent;
 	unsigned n_fds; // to be sent with the first byte
+	uint64_t since_ns;
+	unsigned n_turns; // since then
 	int fds[MAX_FDS];
 	uint8_t bytes[BYTES];
 };
@@ -135,6 +140,17 @@ static void retry_due(void *way)
 		w->retry = timer_start("vhost-user relay", RETRY_US, 0, retry_due, w);
 }
 
+static bool has_turn(struct way *w)
+{
+	uint64_t now = time_ns();
+
+	if (now - w->since_ns > TURN_NS) {
+		w->since_ns = now;
+		w->n_turns = 0;
+	}
+	return w->n_turns++ < TURNS;
+}
+
 static void readable(int fd, void *way)
 {
 	struct way *w = way;
@@ -143,7 +159,7 @@ static void readable(int fd, void *way)
 	(void)fd;
 	if (rc < 0) {
 		end(w->relay);
-	} else if (rc > 0 && !way_send(w)) {
+	} else if (rc > 0 && (!way_send(w) || !has_turn(w))) {
 		watch_stop(w->watch);
 		w->watch = NULL;
 		w->retry = timer_start("vhost-user relay", RETRY_US, 0, retry_due, w);
