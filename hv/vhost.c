@@ -102,8 +102,6 @@ static int socket_start(struct vhost *v, struct err *e)
 		socket_unregister(v, false);
 		return e->code;
 	}
-	if (v->server)
-		vhost_pass_wake();
 	if (v->server || vhost_talk_read(v).n_connections != n_before)
 		return 0;
 	socket_unregister(v, false); // start() reports success even when it had to drop the connection

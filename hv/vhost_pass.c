@@ -25,7 +25,7 @@
 #include "vhost_check.h"
 
 #define BIT(n)       (1ULL << (n))
-#define BELL_S       1
+#define BELL_S       2
 #define HUSHES       3
 #define TELL_S       1
 #define VERSION      1
@@ -117,39 +117,52 @@ static void bell_rung(int vid)
 static const struct rte_vhost_device_ops bell = {.new_connection = bell_hung,
 						 .destroy_connection = bell_rung};
 
-// The library connects to a socket of ours and hears that we hang up.
+// The library connects to a socket of ours. Returns our end, -1 = it cannot.
+static int bell_hang(struct sockaddr_un *un)
+{
+	address_of(un, "bell", 0);
+	int rope = -1, fd = listen_at(un);
+
+	if (fd >= 0 &&
+	    rte_vhost_driver_register(un->sun_path, RTE_VHOST_USER_CLIENT | RTE_VHOST_USER_NO_RECONNECT) ==
+		0 &&
+	    rte_vhost_driver_callback_register(un->sun_path, &bell) == 0 &&
+	    rte_vhost_driver_start(un->sun_path) == 0)
+		rope = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (fd >= 0)
+		close(fd);
+	unlink(un->sun_path);
+	return rope;
+}
+
+// Its thread hears that we hang up.
 static bool bell_ring(void)
 {
 	struct sockaddr_un un;
 	struct timespec until;
 
-	address_of(&un, "bell", 0);
-	int fd = listen_at(&un);
-	bool ok = fd >= 0 && rte_vhost_driver_register(un.sun_path, RTE_VHOST_USER_CLIENT |
-									RTE_VHOST_USER_NO_RECONNECT) == 0;
-	bool registered = ok;
-
 	sem_init(&rung, 0, 0);
-	ok = ok && rte_vhost_driver_callback_register(un.sun_path, &bell) == 0 &&
-	     rte_vhost_driver_start(un.sun_path) == 0;
-	int rope = ok ? accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC) : -1;
+	int rope = bell_hang(&un);
 
 	clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += BELL_S;
 	if (rope >= 0)
 		close(rope);
-	ok = rope >= 0 && sem_timedwait(&rung, &until) == 0;
-	if (registered)
-		rte_vhost_driver_unregister(un.sun_path);
-	if (fd >= 0)
-		close(fd);
-	unlink(un.sun_path);
+	bool ok = rope >= 0 && sem_timedwait(&rung, &until) == 0;
+
+	rte_vhost_driver_unregister(un.sun_path);
 	return ok;
 }
 
-void vhost_pass_wake(void)
+// Its thread looks at a new listening socket only once in a second, unless it is woken by a new connection.
+static void wake(void)
 {
-	bell_ring();
+	struct sockaddr_un un;
+	int rope = bell_hang(&un);
+
+	if (rope >= 0)
+		close(rope);
+	rte_vhost_driver_unregister(un.sun_path);
 }
 
 static void quiet_look(struct vhost *v, void *arg)
@@ -414,8 +427,10 @@ int vhost_pass_connect(struct vhost *v)
 	struct sockaddr_un un;
 	struct err e = {0};
 
-	if (v->server)
+	if (v->server) {
+		wake();
 		return connect_to(v->path);
+	}
 	address_of(&un, "pass", v->port->index);
 	int back = -1, fd = listen_at(&un);
 

@@ -19,9 +19,6 @@ void vhost_pass_hush(void);
 // What the next process needs; nothing if the conversation is not at a point where it can go over.
 void vhost_pass_describe(struct vhost *v, struct port_gift *g);
 
-// Any process, jobs thread. The library's thread looks at a new listening socket only once in a second, unless it is woken.
-void vhost_pass_wake(void);
-
 // The new process, jobs thread. Tells the library, which has just got `back`, what `g` describes. False: it does not
 // understand.
 bool vhost_pass_tell(const struct port_gift *g, int back);

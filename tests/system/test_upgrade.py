@@ -120,24 +120,33 @@ def test_state_and_configuration_stay(daemon, front):
     busy(f, 100)
 
 
-def test_host_interface_stays(daemon, net):
-    ns, ifname = net.ns(), net.name()
+def test_host_interface_and_packet_socket(make_daemon, net):
+    """The daemon and the host are one namespace, what is behind the packet socket another."""
+    host, far, ifname = net.ns(), net.ns(), net.name()
+    daemon = make_daemon()
+    plain = daemon.argv()
+    daemon.argv = lambda: ["ip", "netns", "exec", host, *plain]
+    daemon.start()
+    inside, outside = net.veth(far, host)
     daemon.ctl("switch", "add", "sw0", "kind", "internal")
     daemon.ctl("port", "add", "h0", "switch", "sw0", "type", "host", "ifname", ifname)
-    all_up(daemon)
-    index = Path(f"/sys/class/net/{ifname}/ifindex").read_text()
-    inside, outside = net.veth(ns)
     daemon.ctl("port", "add", "ct0", "switch", "sw0", "type", "guest", "device", f"net_af_packet0,iface={outside}")
-    net.run(ns, "ip", "addr", "add", "10.9.9.2/24", "dev", inside)
-    net.run(None, "ip", "addr", "add", "10.9.9.1/24", "dev", ifname)
+    net.run(far, "ip", "addr", "add", "10.9.9.2/24", "dev", inside)
+    net.run(host, "ip", "addr", "add", "10.9.9.1/24", "dev", ifname)
     all_up(daemon)
+
+    def index():
+        return net.run(host, "cat", f"/sys/class/net/{ifname}/ifindex")
+
+    before = index()
     for _ in range(2):
         upgrade(daemon)
         all_up(daemon)
-        assert Path(f"/sys/class/net/{ifname}/ifindex").read_text() == index
-        net.run(ns, "ping", "-q", "-c", "1", "-w", "20", "10.9.9.1")
+        assert index() == before
+        net.run(far, "ping", "-q", "-c", "1", "-w", "20", "10.9.9.1")
         # nothing is handled twice
-        assert "DUP" not in net.run(ns, "ping", "-c", "3", "-i", "0.2", "10.9.9.1")
+        assert "DUP" not in net.run(far, "ping", "-c", "3", "-i", "0.2", "10.9.9.1")
+    daemon.stop()
 
 
 def test_other_program(daemon, tmp_path):
