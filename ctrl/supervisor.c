@@ -35,6 +35,7 @@ struct child {
 	int program; // descriptor; -1 = our own
 	uint64_t started_ms;
 	bool ready; // it is, or was, the switch
+	bool heir;  // was started to take another one's place
 };
 
 struct supervisor {
@@ -316,15 +317,22 @@ static void end_print(int status, char *buf, size_t size)
 		snprintf(buf, size, "with status %d", WEXITSTATUS(status));
 }
 
+// What refuses to run in the place of one that did run is not the last word.
+static bool is_final(const struct child *c, int status)
+{
+	return WIFEXITED(status) && (WEXITSTATUS(status) == EXIT_STOPPED ||
+				     (WEXITSTATUS(status) == EXIT_REFUSED && (c->ready || !c->heir)));
+}
+
 // The switch process has ended. True if it must be started again after *delay_ms; else *ret is ours.
-static bool crash_again(struct supervisor *s, int status, uint64_t lived_ms, struct backoff *b,
+static bool crash_again(struct supervisor *s, const struct child *c, int status, struct backoff *b,
 			uint32_t *delay_ms, int *ret)
 {
+	uint64_t lived_ms = now_ms() - c->started_ms;
 	char how[96];
 
 	*ret = EXIT_FAILED;
-	if (WIFEXITED(status) &&
-	    (WEXITSTATUS(status) == EXIT_STOPPED || WEXITSTATUS(status) == EXIT_REFUSED)) {
+	if (is_final(c, status)) {
 		*ret = WEXITSTATUS(status);
 		return false;
 	}
@@ -355,6 +363,7 @@ static bool successor_take(struct supervisor *s, int status)
 		log_error("the switch process ended %s; its successor takes its place", how);
 	child_forget(s, &s->now);
 	s->now = s->next;
+	s->now.heir = true;
 	s->next = no_child;
 	role_send(s->now.channel, ROLE_HEIR, 0, NULL);
 	return true;
@@ -376,10 +385,10 @@ static int supervise(struct supervisor *s)
 
 		if (s->next.pid && successor_take(s, status))
 			continue;
-		uint64_t lived_ms = now_ms() - s->now.started_ms;
+		struct child ended = s->now;
 
 		child_forget(s, &s->now);
-		if (!crash_again(s, status, lived_ms, &b, &delay_ms, &ret))
+		if (!crash_again(s, &ended, status, &b, &delay_ms, &ret))
 			return ret;
 		backoff_wait(s, delay_ms);
 	}
