@@ -167,9 +167,7 @@ static void ready_tell(struct supervisor *s)
 static void child_ready(struct supervisor *s, struct child *c)
 {
 	c->ready = true;
-	if (s->program != c->program)
-		fd_close(s->program);
-	s->program = c->program;
+	s->program = c->program; // that of the one before is closed with it
 	ready_tell(s);
 }
 

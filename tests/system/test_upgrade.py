@@ -234,6 +234,16 @@ def test_upgrades_leave_nothing_behind(daemon, front):
     assert not list(daemon.dir.glob("pass.*")) and not list(daemon.dir.glob("bell.*"))
 
 
+def test_one_upgrade_right_after_another(daemon):
+    """The new process asks for its own successor while the supervisor is still busy with its predecessor."""
+    with Rpc(daemon.socket, UPGRADE_S) as rpc:
+        assert rpc.call("system.upgrade")[0]["version"]
+    for generation in range(3, 15):
+        with Rpc(daemon.socket, UPGRADE_S) as rpc:
+            rpc.call("system.upgrade")
+        assert system(daemon)["generation"] == generation
+
+
 # --- what goes wrong
 
 def children(pid):
