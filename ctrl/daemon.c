@@ -27,9 +27,12 @@
 #include "ctrl/modules.h"
 #include "ctrl/server.h"
 #include "ctrl/store.h"
+#include "ctrl/successor.h"
 #include "ctrl/supervisor.h"
+#include "ctrl/upgrade.h"
 #include "dp/flow_budget.h"
 #include "dp/pool.h"
+#include "dp/port_life.h"
 #include "dp/snap.h"
 #include "dp/worker.h"
 #include "ext/ext_feature.h"
@@ -41,11 +44,14 @@
 
 static struct {
 	const struct options *options;
+	const struct role *role;
 	struct setup setup;
 	uint64_t started_ns;
 	uint64_t stop_by_ns; // 0 = nobody has asked
 	bool was_idle;       // at the last look while stopping
 	int signal_fd;
+	bool leaves;                  // without taking anything down
+	int status;                   // then
 	uint64_t rounds[MAX_WORKERS]; // at the watchdog's last look
 } self;
 
@@ -62,6 +68,23 @@ const struct setup *daemon_setup(void)
 uint64_t daemon_started_ns(void)
 {
 	return self.started_ns;
+}
+
+unsigned daemon_generation(void)
+{
+	return self.role->generation;
+}
+
+bool daemon_is_stopping(void)
+{
+	return self.stop_by_ns != 0;
+}
+
+void daemon_leave(int status)
+{
+	self.leaves = true;
+	self.status = status;
+	loop_stop();
 }
 
 // Ends the loop once no request is unanswered, or when that takes too long.
@@ -95,6 +118,7 @@ static void stop_begin(int fd, void *arg)
 	sd_notify(0, "STOPPING=1");
 	self.stop_by_ns = time_ns() + STOP_WAIT_NS;
 	server_write_hook_set(write_refuse);
+	upgrade_cancel();
 	if (!timer_start("stop", 0, STOP_POLL_US, stop_poll, NULL))
 		loop_stop();
 }
@@ -159,20 +183,7 @@ static int base_start(struct err *e)
 	return workers_start(self.setup.cores, (uint16_t)self.setup.n_cores, e);
 }
 
-// The objects as they were, then the socket: its first answer already knows them.
-static int switch_start(struct err *e)
-{
-	conf_init(modules);
-	if (methods_init(modules, e) || modules_init(e) || store_open(self.setup.state_path, e) ||
-	    change_restore(e))
-		return e->code;
-	server_write_hook_set(engine_hook);
-	if (server_start(self.setup.run_dir, e) || metrics_start(self.setup.run_dir, e))
-		return e->code;
-	return watchdog_start(e);
-}
-
-static void ready_tell(int pipe_fd)
+static void ready_tell(void)
 {
 	const struct setup *p = &self.setup;
 	char text[256];
@@ -182,22 +193,53 @@ static void ready_tell(int pipe_fd)
 		 p->run_dir);
 	log_info("evswitchd: ready (%s)", text);
 	sd_notifyf(0, "READY=1\nMAINPID=%d\nSTATUS=%s", getppid(), text);
-	if (write(pipe_fd, "R", 1) != 1)
-		log_warn("cannot tell the supervisor that all is ready: %s", err_name(errno));
-	close(pipe_fd);
+	int rc = role_send(self.role->channel, ROLE_READY, 0, NULL);
+
+	if (rc)
+		log_warn("cannot tell the supervisor that all is ready: %s", err_name(-rc));
 }
 
-static void machine_note(void)
+int daemon_restore(struct err *e)
 {
-	uint64_t n = preflight_nofile();
+	return store_open(self.setup.state_path, e) || change_restore(e) ? e->code : 0;
+}
 
+int daemon_serve(struct err *e)
+{
+	server_write_hook_set(engine_hook);
+	if (server_start(self.setup.run_dir, e) || metrics_start(self.setup.run_dir, e) || watchdog_start(e))
+		return e->code;
+	upgrade_init(self.role->channel);
+	ready_tell();
+	return 0;
+}
+
+static int modules_start(struct err *e)
+{
+	conf_init(modules);
+	return methods_init(modules, e) || modules_init(e) ? e->code : 0;
+}
+
+static int switch_start(struct err *e)
+{
+	if (base_start(e) || modules_start(e))
+		return e->code;
+	if (self.role->predecessor < 0)
+		return daemon_restore(e) || daemon_serve(e) ? e->code : 0;
+	port_life_standby();
+	successor_begin(self.role);
+	return 0;
+}
+
+static void machine_note(uint64_t n_files)
+{
 	if (*self.setup.note)
 		log_warn("huge pages: %s; to have huge ones: %s", self.setup.note, self.setup.fix);
-	if (n < ENOUGH_NOFILE)
+	if (n_files < ENOUGH_NOFILE)
 		log_warn("open descriptors: the limit is %llu, enough for about %llu ports; raise it with "
 			 "ulimit -Hn or "
 			 "LimitNOFILE=",
-			 (unsigned long long)n, (unsigned long long)n / PREFLIGHT_PORT_NOFILE);
+			 (unsigned long long)n_files, (unsigned long long)n_files / PREFLIGHT_PORT_NOFILE);
 }
 
 static void switch_stop(void)
@@ -221,7 +263,20 @@ static void cores_without_packets(void)
 		close(fd);
 }
 
-int daemon_run(const struct options *o, int pipe_fd)
+static int prepare(struct err *e)
+{
+	uint64_t n_files = preflight_nofile();
+
+	preflight_nofile_reserve(n_files);
+	if (preflight(self.options, &self.setup, e))
+		return e->code;
+	if (self.role->predecessor >= 0)
+		return successor_greet(self.role->predecessor, &self.setup, e);
+	machine_note(n_files);
+	return 0;
+}
+
+int daemon_run(const struct options *o, const struct role *r)
 {
 	struct err e = {0};
 	sigset_t signals;
@@ -229,22 +284,23 @@ int daemon_run(const struct options *o, int pipe_fd)
 	prctl(PR_SET_NAME, "evswitchd"); // it would be "exe", as it was started by that link
 	cores_without_packets();
 	self.options = o;
+	self.role = r;
 	self.started_ns = time_ns();
 	signals_block(&signals); // before there is a second thread, which would take them
 	self.signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (preflight(o, &self.setup, &e) == 0) {
-		machine_note();
-		if (base_start(&e) == 0 && switch_start(&e) == 0) {
-			ready_tell(pipe_fd);
-			loop_run();
-			if (self.stop_by_ns == 0) {
-				log_error("control thread: its loop has ended by itself");
-				return EXIT_FAILED;
-			}
-			switch_stop();
-			return EXIT_STOPPED;
-		}
+	if (prepare(&e) || switch_start(&e)) {
+		log_error("%s", e.text);
+		return EXIT_REFUSED;
 	}
-	log_error("%s", e.text);
-	return EXIT_REFUSED;
+	loop_run();
+	if (self.leaves) {
+		server_flush();
+		return self.status;
+	}
+	if (self.stop_by_ns == 0) {
+		log_error("control thread: its loop has ended by itself");
+		return EXIT_FAILED;
+	}
+	switch_stop();
+	return EXIT_STOPPED;
 }

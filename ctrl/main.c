@@ -8,6 +8,7 @@
 #include "ctrl/daemon.h"
 #include "ctrl/methods.h"
 #include "ctrl/options.h"
+#include "ctrl/role.h"
 #include "ctrl/supervisor.h"
 
 static bool stderr_is_journal(void)
@@ -53,11 +54,11 @@ static __attribute__((noinline)) int run(int argc, char **argv)
 	if (o.action == OPTIONS_METHODS)
 		return methods_print();
 	log_init(o.log_level, stderr_is_journal());
-	int pipe_fd = supervisor_pipe();
-	if (pipe_fd < 0)
+	struct role r;
+	if (!role_take(&r))
 		return supervisor_run(&o, argv);
 	// without exit handlers: DPDK has threads that would still run in what those take down
-	_exit(SWITCH_ENDS | daemon_run(&o, pipe_fd));
+	_exit(SWITCH_ENDS | daemon_run(&o, &r));
 }
 
 // The rest is compiled for x86-64-v3: this must be said by code that any x86-64 can run.

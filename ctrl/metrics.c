@@ -25,6 +25,7 @@
 #define CONTENT_TYPE "application/openmetrics-text; version=1.0.0; charset=utf-8"
 #define STEP_US      200 // between steps: others have their turn
 #define TIMEOUT_S    10
+#define SOCKET_NAME  "metrics.sock"
 
 struct metrics {
 	struct evhttp_request *rq;
@@ -37,6 +38,7 @@ struct metrics {
 };
 
 static struct evhttp *http;
+static int listener = -1, inherited = -1;
 static char socket_path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 
 void metric_add(struct metrics *m, const char *labels, uint64_t value)
@@ -125,7 +127,7 @@ static int socket_open(const char *run_dir, struct err *e)
 	struct group *group = getgrnam("evswitch-ro");
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
-	snprintf(a.sun_path, sizeof(a.sun_path), "%s/metrics.sock", run_dir);
+	snprintf(a.sun_path, sizeof(a.sun_path), "%s/" SOCKET_NAME, run_dir);
 	memcpy(socket_path, a.sun_path, sizeof(socket_path));
 	unlink(socket_path); // the run directory is ours: its lock is held
 	if (fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0 && chmod(socket_path, 0660) == 0 &&
@@ -139,10 +141,16 @@ static int socket_open(const char *run_dir, struct err *e)
 
 int metrics_start(const char *run_dir, struct err *e)
 {
-	int fd = socket_open(run_dir, e);
+	int fd = inherited;
 
+	inherited = -1;
+	if (fd < 0)
+		fd = socket_open(run_dir, e);
+	else
+		snprintf(socket_path, sizeof(socket_path), "%s/" SOCKET_NAME, run_dir);
 	if (fd < 0)
 		return fd;
+	listener = fd;
 	http = must(evhttp_new(loop_base()));
 	evhttp_set_timeout(http, TIMEOUT_S);
 	evhttp_set_allowed_methods(http, EVHTTP_REQ_GET);
@@ -153,11 +161,27 @@ int metrics_start(const char *run_dir, struct err *e)
 	return 0;
 }
 
+int metrics_listener(void)
+{
+	return listener;
+}
+
+void metrics_inherit(int fd)
+{
+	inherited = fd;
+}
+
+void metrics_leave(void)
+{
+	if (http != NULL)
+		evhttp_free(http);
+	http = NULL;
+}
+
 void metrics_stop(void)
 {
 	if (http == NULL)
 		return;
-	evhttp_free(http);
-	http = NULL;
+	metrics_leave();
 	unlink(socket_path);
 }

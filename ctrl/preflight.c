@@ -7,6 +7,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,10 +18,11 @@
 
 #include "ctrl/api/log.h"
 
-#define HUGE_PAGE_MB   2
-#define BASE_MB        64 // what the process takes beside --memory
-#define WANTED_NOFILE  65536
-#define LONGEST_SOCKET "/control-ro.sock"
+#define HUGE_PAGE_MB    2
+#define BASE_MB         64 // what the process takes beside --memory
+#define WANTED_NOFILE   65536
+#define RESERVED_NOFILE 16384 // a thousand guests; 128 KB
+#define LONGEST_SOCKET  "/control-ro.sock"
 
 int preflight_dir_usable(const char *what, const char *dir, struct err *e)
 {
@@ -220,6 +222,15 @@ uint64_t preflight_nofile(void)
 	setrlimit(RLIMIT_NOFILE, &r);
 	getrlimit(RLIMIT_NOFILE, &r);
 	return r.rlim_cur;
+}
+
+void preflight_nofile_reserve(uint64_t n)
+{
+	int fd =
+	    fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, (int)((n < RESERVED_NOFILE ? n : RESERVED_NOFILE) - 1));
+
+	if (fd >= 0)
+		close(fd);
 }
 
 int preflight(const struct options *o, struct setup *setup, struct err *e)

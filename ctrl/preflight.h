@@ -45,6 +45,9 @@ int preflight_memory(const struct options *o, struct huge_pages pages, uint64_t 
 char *preflight_huge_fix(int node, struct huge_pages pages, uint64_t n, char *buf, size_t size);
 // Raises the limit of open descriptors as far as the rights allow; returns what it is now.
 uint64_t preflight_nofile(void);
+// Makes room for that many in the kernel's table, but not for more than some thousands: once there are threads, each
+// time it grows costs a wait for the whole machine. To be called while there is one.
+void preflight_nofile_reserve(uint64_t n);
 
 // The facts: what the machine has at this moment. Any thread.
 struct huge_pages preflight_huge_pages(int node);

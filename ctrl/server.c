@@ -37,6 +37,7 @@ struct listener {
 };
 
 static struct listener main_listener = {.fd = -1}, reader_listener = {.fd = -1};
+static int inherited[2] = {-1, -1}; // of the process before this one; the same order
 static gid_t write_gid, read_gid;
 static int spare_fd = -1; // given up for a moment to refuse a client when there are no descriptors
 static struct timer *stall_timer;
@@ -180,30 +181,40 @@ static void listener_close(struct listener *l)
 	*l = (struct listener){.fd = -1};
 }
 
+static int listener_make(struct listener *l, const struct sockaddr_un *address, gid_t gid, struct err *e)
+{
+	const char *path = address->sun_path;
+	int rc = stale_remove(address, e);
+
+	if (rc)
+		return rc;
+	l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (l->fd < 0 || bind(l->fd, (const struct sockaddr *)address, sizeof(*address)) != 0)
+		return err_set(e, -errno, "control socket %s: cannot make it: %s", path, err_name(errno));
+	l->address = *address; // from here on it is ours to remove
+	rc = rights_set(path, gid, e);
+	if (rc == 0 && listen(l->fd, BACKLOG) != 0)
+		rc = err_set(e, -errno, "control socket %s: %s", path, err_name(errno));
+	return rc;
+}
+
 static int listener_open(struct listener *l, const char *run_dir, const char *name, gid_t gid, struct err *e)
 {
+	int *given = &inherited[l == &reader_listener];
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	size_t size = sizeof(address.sun_path);
+	int rc = 0;
 
 	if ((size_t)snprintf(address.sun_path, size, "%s/%s", run_dir, name) >= size)
 		return err_set(
 		    e, -ENAMETOOLONG,
 		    "control socket %s/%s: the path is longer than %zu bytes, use a shorter --run-dir",
 		    run_dir, name, size - 1);
-	int rc = stale_remove(&address, e);
-	if (rc)
-		return rc;
-	l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (l->fd < 0 || bind(l->fd, (const struct sockaddr *)&address, sizeof(address)) != 0) {
-		rc = err_set(e, -errno, "control socket %s: cannot make it: %s", address.sun_path,
-			     err_name(errno));
-		listener_close(l);
-		return rc;
-	}
-	l->address = address; // from here on it is ours to remove
-	rc = rights_set(address.sun_path, gid, e);
-	if (rc == 0 && listen(l->fd, BACKLOG) != 0)
-		rc = err_set(e, -errno, "control socket %s: %s", address.sun_path, err_name(errno));
+	if (*given >= 0)
+		*l = (struct listener){.fd = *given, .address = address};
+	else
+		rc = listener_make(l, &address, gid, e);
+	*given = -1;
 	if (rc == 0 && !(l->watch = watch_start("control socket", l->fd, on_connect, l)))
 		rc = err_set(e, -ENOMEM, "control socket %s: out of memory", address.sun_path);
 	if (rc)
@@ -241,16 +252,44 @@ int server_start(const char *run_dir, struct err *e)
 	return rc;
 }
 
+unsigned server_listeners(int *fds)
+{
+	unsigned n = 0;
+
+	fds[n++] = main_listener.fd;
+	if (reader_listener.fd >= 0)
+		fds[n++] = reader_listener.fd;
+	return n;
+}
+
+void server_deafen(void)
+{
+	watch_stop(main_listener.watch);
+	watch_stop(reader_listener.watch);
+	main_listener.watch = reader_listener.watch = NULL;
+}
+
+void server_inherit(const int *fds, unsigned n)
+{
+	for (unsigned i = 0; i < n && i < 2; i++)
+		inherited[i] = fds[i];
+}
+
+void server_flush(void)
+{
+	for (struct client *c = client_list; c; c = c->next)
+		client_send(c);
+}
+
 void server_stop(void)
 {
 	timer_stop(stall_timer);
 	stall_timer = NULL;
 	listener_close(&main_listener);
 	listener_close(&reader_listener);
-	while (client_list) {
-		client_send(client_list); // the last answers, as far as there is room
+	server_flush();
+	while (client_list)
 		client_close(client_list);
-	}
 	if (spare_fd >= 0)
 		close(spare_fd);
 	spare_fd = -1;

@@ -229,6 +229,11 @@ int store_open(const char *path, struct err *e)
 	return 0;
 }
 
+void store_release(void)
+{
+	file_close();
+}
+
 void store_close(void)
 {
 	if (!store.running)

@@ -28,5 +28,8 @@ int store_load(int (*fn)(const char *kind, const char *name, const char *conf, v
 void store_commit(const struct store_edit *edits, size_t n, void (*done)(const struct err *e, void *arg),
 		  void *arg);
 
+// Closes the file, so that another process can have it; the next commit opens and checks it again. Not while a commit is
+// under way.
+void store_release(void);
 // Waits for a commit under way; its `done` may still come.
 void store_close(void);

@@ -2,7 +2,8 @@
 //
 // Signals are blocked and read from a descriptor, so that there is one place to wait in and nothing runs in a
 // handler. The switch process is /proc/self/exe with the same arguments; it knows its role by an environment variable
-// that names the pipe to us, the lock's descriptor and our process id.
+// (role.h). For an upgrade it asks for a successor, of another program. That one is our child when the one before has
+// ended, for whatever reason; once it has said that it is the switch, its program is also the one that crashes restart.
 #include "ctrl/supervisor.h"
 
 #include <errno.h>
@@ -21,24 +22,37 @@
 #include "ctrl/api/timer.h"
 #include "ctrl/preflight.h"
 #include "ext/blame.h"
+#include "ctrl/role.h"
 
-#define ROLE_ENV       "EVSWITCHD_SWITCH"
 #define LOCK_WAIT_MS   3000 // a predecessor may be dying
 #define STOP_WAIT_MS   5000
 #define BACKOFF_MAX_MS 5000
 #define LIVED_WELL_MS  10000
 #define NS_PER_MS      1000000u
 
+struct child {
+	pid_t pid; // 0 = none
+	int channel;
+	int program; // descriptor; -1 = our own
+	uint64_t started_ms;
+	bool ready; // it is, or was, the switch
+	bool heir;  // was started to take another one's place
+};
+
 struct supervisor {
 	char *const *argv;
 	sigset_t mask_before;
-	int lock_fd, signal_fd, pipe_fd, ready_fd;
-	pid_t child;
+	int lock_fd, signal_fd, ready_fd;
+	int program;            // what is started after a crash; -1 = our own
+	struct child now, next; // next: a successor
+	unsigned n_children;
 	bool ready; // a switch process was ready once
 	bool stopping;
 	uint64_t kill_at_ms; // 0 = never
 	const char *run_dir;
 };
+
+static const struct child no_child = {.channel = -1, .program = -1};
 
 static uint64_t now_ms(void)
 {
@@ -93,55 +107,52 @@ static int lock_take(const char *run_dir, struct err *e)
 	return fd;
 }
 
-static void keep_over_exec(int fd, bool keep)
+static void fd_close(int fd)
 {
-	fcntl(fd, F_SETFD, keep ? 0 : FD_CLOEXEC);
+	if (fd >= 0)
+		close(fd);
 }
 
-static _Noreturn void child_exec(struct supervisor *s, int pipe_fd, pid_t supervisor)
+static _Noreturn void child_exec(const struct supervisor *s, const struct role *r, int program)
 {
-	char role[64];
-
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != supervisor) // it died before the line above
+	if (getppid() != r->supervisor) // it died before the line above
 		_exit(SWITCH_ENDS | EXIT_FAILED);
 	sigprocmask(SIG_SETMASK, &s->mask_before, NULL);
-	keep_over_exec(pipe_fd, true);
-	keep_over_exec(s->lock_fd, true);
-	snprintf(role, sizeof(role), "%d %d %d", pipe_fd, s->lock_fd, supervisor);
-	setenv(ROLE_ENV, role, 1);
+	role_give(r);
 	unsetenv("WATCHDOG_PID"); // the switch process is the one that tells systemd
-	execv("/proc/self/exe", s->argv);
+	if (program >= 0)
+		fexecve(program, s->argv, environ);
+	else
+		execv("/proc/self/exe", s->argv);
 	log_error("cannot start the switch process: %s", err_name(errno));
 	_exit(SWITCH_ENDS | EXIT_REFUSED);
 }
 
-int supervisor_pipe(void)
+// Takes over `program`, if it is not our own.
+static int child_start(struct supervisor *s, struct child *c, int program, int predecessor, struct err *e)
 {
-	const char *role = getenv(ROLE_ENV);
-	int pipe_fd, lock_fd, pid;
+	int fds[2], rc = role_channel(fds);
 
-	if (!role || sscanf(role, "%d %d %d", &pipe_fd, &lock_fd, &pid) != 3 || pid != getppid())
-		return -1;
-	unsetenv(ROLE_ENV);
-	keep_over_exec(pipe_fd, false);
-	keep_over_exec(lock_fd, false);
-	return pipe_fd;
-}
+	if (rc)
+		return err_set(e, rc, "cannot make a channel to the switch process: %s", err_name(-rc));
+	struct role r = {.channel = fds[1],
+			 .predecessor = predecessor,
+			 .generation = ++s->n_children,
+			 .lock_fd = s->lock_fd,
+			 .supervisor = getpid()};
 
-static int child_start(struct supervisor *s, struct err *e)
-{
-	pid_t self = getpid();
-	int fds[2];
-
-	if (pipe2(fds, O_CLOEXEC))
-		return err_set(e, -errno, "cannot make a pipe for the switch process: %s", err_name(errno));
-	s->child = fork();
-	if (s->child == 0)
-		child_exec(s, fds[1], self);
+	*c = (struct child){.channel = fds[0], .program = program, .started_ms = now_ms()};
+	c->pid = fork();
+	if (c->pid == 0)
+		child_exec(s, &r, program);
 	close(fds[1]);
-	s->pipe_fd = fds[0];
-	return s->child > 0 ? 0 : err_set(e, -errno, "cannot start the switch process: %s", err_name(errno));
+	if (c->pid > 0)
+		return 0;
+	rc = err_set(e, -errno, "cannot start the switch process: %s", err_name(errno));
+	close(fds[0]);
+	*c = no_child;
+	return rc;
 }
 
 static void ready_tell(struct supervisor *s)
@@ -155,16 +166,69 @@ static void ready_tell(struct supervisor *s)
 	s->ready_fd = -1;
 }
 
-static void pipe_read(struct supervisor *s)
+static void child_ready(struct supervisor *s, struct child *c)
 {
-	char c;
+	c->ready = true;
+	s->program = c->program; // that of the one before is closed with it
+	ready_tell(s);
+}
 
-	if (s->pipe_fd < 0)
-		return;
-	if (read(s->pipe_fd, &c, 1) == 1)
-		ready_tell(s);
-	close(s->pipe_fd);
-	s->pipe_fd = -1;
+// What belongs to one that has ended. A program that is now the one to start stays open.
+static void child_forget(struct supervisor *s, struct child *c)
+{
+	fd_close(c->channel);
+	if (c->program != s->program)
+		fd_close(c->program);
+	*c = no_child;
+}
+
+// The present switch process asks for another one.
+static void successor_start(struct supervisor *s, int program, int predecessor)
+{
+	struct err e = {0};
+	int rc = -EBUSY;
+
+	if (s->next.pid == 0 && !s->stopping && program >= 0 && predecessor >= 0)
+		rc = child_start(s, &s->next, program, predecessor, &e);
+	if (rc) {
+		log_error("%s", e.code ? e.text : "the switch process may not have a successor now");
+		role_send(s->now.channel, ROLE_ENDED, rc, NULL);
+		fd_close(program);
+	}
+	fd_close(predecessor);
+}
+
+// A successor that is ready is heard again when the one before it has ended: it may ask for a successor at once.
+static bool is_heard(const struct supervisor *s, const struct child *c)
+{
+	return c->channel >= 0 && (c == &s->now || !c->ready);
+}
+
+static void channel_read(struct supervisor *s, struct child *c)
+{
+	struct role_message m;
+	int fds[ROLE_FDS];
+
+	while (is_heard(s, c)) {
+		int rc = role_receive(c->channel, &m, fds);
+
+		if (rc == -EAGAIN || rc == -EINTR)
+			return;
+		if (rc == 1 && m.word == ROLE_START && c == &s->now) {
+			successor_start(s, fds[0], fds[1]);
+			continue;
+		}
+		for (int i = 0; i < ROLE_FDS; i++)
+			fd_close(fds[i]);
+		if (rc != 1) {
+			close(c->channel);
+			c->channel = -1;
+		} else if (m.word == ROLE_READY) {
+			child_ready(s, c);
+		} else if (m.word == ROLE_ABORT && s->next.pid && !s->next.ready) {
+			kill(s->next.pid, SIGKILL);
+		}
+	}
 }
 
 // Takes one signal that has come. Only a request to stop means anything here.
@@ -175,43 +239,60 @@ static void signal_read(struct supervisor *s)
 	if (read(s->signal_fd, &si, sizeof(si)) != sizeof(si) || si.ssi_signo == SIGCHLD || s->stopping)
 		return;
 	s->stopping = true;
-	if (s->child > 0) {
-		s->kill_at_ms = now_ms() + STOP_WAIT_MS;
-		kill(s->child, SIGTERM);
-	}
+	s->kill_at_ms = now_ms() + STOP_WAIT_MS;
+	if (s->next.pid > 0)
+		kill(s->next.pid, s->next.ready ? SIGTERM : SIGKILL);
+	if (s->now.pid > 0)
+		kill(s->now.pid, SIGTERM);
 }
 
-static int wait_ms(const struct supervisor *s, uint64_t until_ms)
+static int wait_ms(uint64_t until_ms)
 {
 	uint64_t now = now_ms();
 
-	(void)s;
 	if (!until_ms)
 		return -1;
 	return until_ms > now ? (int)(until_ms - now) : 0;
 }
 
-// Until the process has ended. Returns its status as of waitpid().
+// A successor that has ended before the one whose place it was to take.
+static void successor_look(struct supervisor *s)
+{
+	int status;
+
+	if (s->next.pid == 0 || waitpid(s->next.pid, &status, WNOHANG) == 0)
+		return;
+	channel_read(s, &s->next);
+	role_send(s->now.channel, ROLE_ENDED, status, NULL);
+	child_forget(s, &s->next);
+}
+
+// Until the switch process has ended. Returns its status as of waitpid().
 static int child_wait(struct supervisor *s)
 {
 	int status = 0;
 
-	while (waitpid(s->child, &status, WNOHANG) == 0) {
-		struct pollfd p[2] = {{s->signal_fd, POLLIN, 0}, {s->pipe_fd, POLLIN, 0}};
+	while (waitpid(s->now.pid, &status, WNOHANG) == 0) {
+		successor_look(s);
+		struct pollfd p[3] = {{s->signal_fd, POLLIN, 0},
+				      {s->now.channel, POLLIN, 0},
+				      {is_heard(s, &s->next) ? s->next.channel : -1, POLLIN, 0}};
 
-		if (poll(p, 2, wait_ms(s, s->kill_at_ms)) == 0) {
+		if (poll(p, 3, wait_ms(s->kill_at_ms)) == 0) {
 			log_error("the switch process did not stop within %d s and is killed",
 				  STOP_WAIT_MS / 1000);
 			s->kill_at_ms = 0;
-			kill(s->child, SIGKILL);
+			kill(s->now.pid, SIGKILL);
 		}
 		if (p[0].revents)
 			signal_read(s);
 		if (p[1].revents)
-			pipe_read(s);
+			channel_read(s, &s->now);
+		if (p[2].revents)
+			channel_read(s, &s->next);
 	}
-	s->child = 0;
-	pipe_read(s);
+	channel_read(s, &s->now);
+	channel_read(s, &s->next);
 	return status;
 }
 
@@ -222,7 +303,7 @@ static void backoff_wait(struct supervisor *s, uint32_t ms)
 
 	while (!s->stopping && now_ms() < until) {
 		struct pollfd p = {s->signal_fd, POLLIN, 0};
-		if (poll(&p, 1, wait_ms(s, until)) > 0)
+		if (poll(&p, 1, wait_ms(until)) > 0)
 			signal_read(s);
 	}
 }
@@ -261,15 +342,22 @@ static bool crash_of_extension(const struct supervisor *s, int status, const cha
 	return true;
 }
 
+// What refuses to run in the place of one that did run is not the last word.
+static bool is_final(const struct child *c, int status)
+{
+	return is_end(status, EXIT_STOPPED) || (is_end(status, EXIT_REFUSED) && (c->ready || !c->heir));
+}
+
 // The switch process has ended. True if it must be started again after *delay_ms; else *ret is ours.
-static bool crash_again(struct supervisor *s, int status, uint64_t lived_ms, struct backoff *b,
+static bool crash_again(struct supervisor *s, const struct child *c, int status, struct backoff *b,
 			uint32_t *delay_ms, int *ret)
 {
+	uint64_t lived_ms = now_ms() - c->started_ms;
 	char how[96];
 
 	*ret = EXIT_FAILED;
 	*delay_ms = 0;
-	if (is_end(status, EXIT_STOPPED) || is_end(status, EXIT_REFUSED)) {
+	if (is_final(c, status)) {
 		*ret = WEXITSTATUS(status) & ~SWITCH_ENDS;
 		return false;
 	}
@@ -287,6 +375,27 @@ static bool crash_again(struct supervisor *s, int status, uint64_t lived_ms, str
 	return true;
 }
 
+// The switch process has ended and a successor is there. False: it is not wanted, as all shall end.
+static bool successor_take(struct supervisor *s, int status)
+{
+	char how[96];
+
+	end_print(status, how, sizeof(how));
+	if (s->stopping && !s->next.ready) {
+		waitpid(s->next.pid, NULL, 0);
+		child_forget(s, &s->next);
+		return false;
+	}
+	if (!is_end(status, EXIT_STOPPED))
+		log_error("the switch process ended %s; its successor takes its place", how);
+	child_forget(s, &s->now);
+	s->now = s->next;
+	s->now.heir = true;
+	s->next = no_child;
+	role_send(s->now.channel, ROLE_HEIR, 0, NULL);
+	return true;
+}
+
 static int supervise(struct supervisor *s)
 {
 	struct backoff b = {0};
@@ -294,15 +403,19 @@ static int supervise(struct supervisor *s)
 	uint32_t delay_ms = 0;
 	int ret = EXIT_STOPPED;
 
-	while (!s->stopping) {
-		uint64_t started = now_ms();
-
-		if (child_start(s, &e)) {
+	while (s->now.pid || !s->stopping) {
+		if (!s->now.pid && child_start(s, &s->now, s->program, -1, &e)) {
 			log_error("%s", e.text);
 			return EXIT_FAILED;
 		}
 		int status = child_wait(s);
-		if (!crash_again(s, status, now_ms() - started, &b, &delay_ms, &ret))
+
+		if (s->next.pid && successor_take(s, status))
+			continue;
+		struct child ended = s->now;
+
+		child_forget(s, &s->now);
+		if (!crash_again(s, &ended, status, &b, &delay_ms, &ret))
 			return ret;
 		backoff_wait(s, delay_ms);
 	}
@@ -325,7 +438,8 @@ static void signals_take(struct supervisor *s)
 
 int supervisor_run(const struct options *o, char *const *argv)
 {
-	struct supervisor s = {.argv = argv, .pipe_fd = -1, .ready_fd = o->ready_fd};
+	struct supervisor s = {
+	    .argv = argv, .ready_fd = o->ready_fd, .program = -1, .now = no_child, .next = no_child};
 	struct setup setup;
 	struct err e = {0};
 

@@ -1,5 +1,6 @@
 // The supervisor: the process that a person or systemd starts. It holds the run directory, starts the
-// switch process (the same program), passes on the request to stop and restarts it after a crash.
+// switch process (the same program, or what it was upgraded to), passes on the request to stop and restarts it after a
+// crash.
 //
 // No DPDK and one thread only, so that nothing in it can fail together with the switch. If it dies itself,
 // the kernel kills the switch process (parent-death signal).
@@ -21,10 +22,6 @@ enum exit_status {
 
 // Runs until the switch process has ended for good. Returns the exit status.
 int supervisor_run(const struct options *o, char *const *argv);
-
-// In the switch process: the descriptor that takes the readiness notice. -1 if no supervisor has
-// started this process. To be called once.
-int supervisor_pipe(void);
 
 // Milliseconds to wait before the next start when the process has crashed after `lived_ms`: none at
 // first, then 100 doubling to 5,000 for as long as it does not live 10 s. Pure.

@@ -8,6 +8,7 @@
 #include "ctrl/api/module.h"
 #include "ctrl/api/timer.h"
 #include "ctrl/daemon.h"
+#include "ctrl/upgrade.h"
 
 extern const struct module system_module;
 
@@ -40,11 +41,12 @@ static int system_show(struct request *rq, struct err *e)
 	const struct options *o = daemon_options();
 	const struct setup *setup = daemon_setup();
 	json_int_t uptime_s = (json_int_t)((time_ns() - daemon_started_ns()) / 1000000000);
-	json_t *row = json_pack(
-	    "{ss ss si si sI so si ss sI ss ss ss}", "version", EVS_VERSION, "dpdk", rte_version(), "pid",
-	    getpid(), "supervisor", getppid(), "uptime_s", uptime_s, "cores", cores_json(setup), "memory_mb",
-	    (int)o->memory_mb, "pages", setup->huge ? "huge" : "ordinary", "flows", (json_int_t)o->max_flows,
-	    "run_dir", setup->run_dir, "state", setup->state_path, "log_level", level_word());
+	json_t *row = json_pack("{ss ss si si si sI so si ss sI ss ss ss}", "version", EVS_VERSION, "dpdk",
+				rte_version(), "pid", getpid(), "supervisor", getppid(), "generation",
+				(int)daemon_generation(), "uptime_s", uptime_s, "cores", cores_json(setup),
+				"memory_mb", (int)o->memory_mb, "pages", setup->huge ? "huge" : "ordinary",
+				"flows", (json_int_t)o->max_flows, "run_dir", setup->run_dir, "state",
+				setup->state_path, "log_level", level_word());
 
 	if (!row)
 		return err_set(e, -ENOMEM, "system: out of memory");
@@ -68,6 +70,7 @@ static const struct column show_columns[] = {
     {"dpdk", "version of the library", NULL},
     {"pid", "process id of the switch process", NULL},
     {"supervisor", "process id of the supervisor", NULL},
+    {"generation", "which switch process of its supervisor it is: more after a crash or an upgrade", NULL},
     {"uptime_s", "since the switch process was started", "s"},
     {"cores", "CPUs of the workers", NULL},
     {"memory_mb", "memory for packets and tables", "MB"},
@@ -88,9 +91,31 @@ static const struct param set_params[] = {
     {0},
 };
 
+static int system_upgrade(struct request *rq, struct err *e)
+{
+	return upgrade_begin(rq, rq_fd(rq, "binary"), e);
+}
+
+static const struct param upgrade_params[] = {
+    {"binary", PARAM_INPUT, 0,
+     "the new evswitchd; without it the file that this one was started from, as it is now"},
+    {0},
+};
+
+static const struct column upgrade_columns[] = {
+    {"version", "that runs now", NULL},
+    {"before", "version that ran until now", NULL},
+    {"ports_up", "ports that are up, of those that were", NULL},
+    {"ports_before", "ports that were up", NULL},
+    {0},
+};
+
 static const struct method methods[] = {
     {"system.show", "show what the daemon runs with", NULL, show_columns, METHOD_READ, system_show},
     {"system.set", "change a setting of the running daemon", set_params, NULL, METHOD_WRITE, system_set},
+    {"system.upgrade",
+     "put another evswitchd, or the same anew, in the place of the running one; guests stay", upgrade_params,
+     upgrade_columns, METHOD_WRITE, system_upgrade},
     {0},
 };
 

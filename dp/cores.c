@@ -41,22 +41,31 @@ static bool is_worker(pid_t tid)
 	return false;
 }
 
-void cores_divide(void)
+static void others_on(const cpu_set_t *cpus)
 {
 	DIR *tasks = opendir("/proc/self/task");
+
+	for (const struct dirent *t; tasks != NULL && (t = readdir(tasks)) != NULL;) {
+		pid_t tid = atoi(t->d_name); // 0: "." and ".."
+
+		if (tid > 0 && !is_worker(tid))
+			sched_setaffinity(tid, sizeof(*cpus), cpus);
+	}
+	if (tasks != NULL)
+		closedir(tasks);
+}
+
+void cores_divide(void)
+{
 	cpu_set_t rest = allowed;
 
 	for (uint16_t i = 0; i < workers_n(); i++)
 		if (worker_at(i) != NULL)
 			CPU_CLR(worker_at(i)->core, &rest);
-	if (CPU_COUNT(&rest) == 0)
-		rest = allowed;
-	for (const struct dirent *t; tasks != NULL && (t = readdir(tasks)) != NULL;) {
-		pid_t tid = atoi(t->d_name); // 0: "." and ".."
+	others_on(CPU_COUNT(&rest) > 0 ? &rest : &allowed);
+}
 
-		if (tid > 0 && !is_worker(tid))
-			sched_setaffinity(tid, sizeof(rest), &rest);
-	}
-	if (tasks != NULL)
-		closedir(tasks);
+void cores_share(void)
+{
+	others_on(&allowed);
 }

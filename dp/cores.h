@@ -11,3 +11,5 @@ void cores_init(const int *cores, uint16_t n);
 int cores_check(int core, struct err *e);
 // Other threads leave the CPUs of the workers that there are now, as long as that leaves them any.
 void cores_divide(void);
+// They may use those as well, until the next division: no worker works.
+void cores_share(void);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ctrl/api/conf.h"
 #include "ctrl/api/err.h"
@@ -127,6 +128,15 @@ void port_counters_sum(const struct port *p, struct port_counters *out)
 		for (size_t i = 0; part != NULL && i < sizeof(*out) / sizeof(uint64_t); i++)
 			sum[i] += __atomic_load_n(&part[i], __ATOMIC_RELAXED);
 	}
+}
+
+void port_gift_free(struct port_gift *g)
+{
+	for (unsigned i = 0; i < g->n_fds; i++)
+		if (g->fds[i] >= 0)
+			close(g->fds[i]);
+	json_decref(g->what);
+	*g = (struct port_gift){0};
 }
 
 void port_forget_learned(struct port *p)

@@ -119,6 +119,14 @@ struct txq {
 	struct rte_ring *mailbox; // owned mbufs, m->port = source port's index
 };
 
+#define PORT_GIFT_FDS 128
+
+struct port_gift { // what a port's driver leaves to the next process; all zero = nothing
+	json_t *what;
+	unsigned n_fds;
+	int fds[PORT_GIFT_FDS]; // -1 = taken
+};
+
 struct port_driver {
 	const char *name; // "vhost-user"
 
@@ -137,6 +145,18 @@ struct port_driver {
 	// control thread, before it is committed: the MTU is the only key that is changed without reopening; NULL = the
 	// driver is reopened for that too. It takes effect in mtu_changed(), jobs thread, after the commit.
 	void (*mtu_changed)(struct port *p, uint16_t mtu);
+	// Upgrade, control thread: why the port cannot change hands now, without a subject. NULL = it can. May be NULL.
+	const char *(*stays)(const struct port *p);
+	// Upgrade, pure: the next process may open the port while this one has it, as only start() touches what both need.
+	// NULL = it may not.
+	bool (*opens_beside)(const struct port_conf *c);
+	// Upgrade, jobs thread, when workers have ended: lets go of what the next process takes, and changes nothing of it.
+	// NULL = close() does. It may leave it something (dp/port_life.h).
+	void (*leave)(struct port *p, struct port_gift *g);
+	// Upgrade, the next process, jobs thread: the port is open and will be left something. May be NULL.
+	void (*prepare)(struct port *p);
+	// Upgrade, the next process, control thread: gets that before start(), and takes it over. May be NULL.
+	void (*take)(struct port *p, struct port_gift *g);
 	// control thread: driver's own figures for `port show NAME`, added to `out`. May be NULL.
 	void (*stats)(const struct port *p, json_t *out);
 
@@ -208,4 +228,5 @@ static inline bool port_is_held(const struct port *p)
 {
 	return p->conf.await_s > 0;
 }
+void port_gift_free(struct port_gift *g);
 void port_counters_sum(const struct port *p, struct port_counters *out);

@@ -38,13 +38,17 @@ struct port_life {
 	struct port *next_by_name;
 	uint64_t retry_us;
 	struct timer *retry;
-	struct err err; // of the last opening
+	struct port_gift *gift; // of the process before this one; NULL = none
+	bool was_given;         // there was one
+	struct err err;         // of the last opening
 };
 
 static struct port *ports[MAX_PORTS];
 static struct port *by_name[N_NAME_BUCKETS];
 static uint16_t next_index;
 static uint32_t next_serial = 1;
+static bool stands_by; // no port is started, and few are opened
+static bool frozen;    // nothing is opened, closed or retried any more
 
 static void life_step(struct port *p);
 
@@ -56,6 +60,9 @@ static void port_free(struct port *p)
 		flow_destroy(p->rxqs[q].flows);
 	for (uint16_t w = 0; w <= MAX_WORKERS; w++)
 		free(p->counters[w]);
+	if (p->life->gift != NULL)
+		port_gift_free(p->life->gift);
+	free(p->life->gift);
 	free(p->restored);
 	free(p->txqs);
 	free(p->life);
@@ -231,6 +238,11 @@ static int driver_open(struct port *p, struct err *e)
 	return ret;
 }
 
+static bool opens_beside(const struct port_driver *d, const struct port_conf *c)
+{
+	return d->opens_beside != NULL && d->opens_beside(c);
+}
+
 // The control thread has the port wait for this one: nobody else looks at it.
 int port_life_open(void *port, struct err *e)
 {
@@ -247,7 +259,8 @@ int port_life_try(void *port, struct err *e)
 
 	(void)e;
 	p->life->err = (struct err){0};
-	port_life_open(p, &p->life->err);
+	if (!stands_by || opens_beside(p->life->wanted, &p->life->conf))
+		port_life_open(p, &p->life->err);
 	return 0;
 }
 
@@ -334,7 +347,7 @@ static void life_step(struct port *p)
 {
 	struct port_life *l = p->life;
 
-	if (l->busy || l->n_held > 0)
+	if (l->busy || l->n_held > 0 || frozen)
 		return;
 	if (l->driver != NULL && (l->gone || l->stale)) {
 		l->busy = true;
@@ -361,17 +374,33 @@ static void life_step(struct port *p)
 	}
 }
 
+static void gift_hand_over(struct port *p)
+{
+	struct port_gift *g = p->life->gift;
+
+	if (g == NULL)
+		return;
+	if (p->life->driver->take != NULL)
+		p->life->driver->take(p, g);
+	port_gift_free(g);
+	free(g);
+	p->life->gift = NULL;
+}
+
 void port_life_published(void *port)
 {
 	struct port *p = port;
 	struct port_life *l = p->life;
 
+	if (stands_by)
+		return;
 	if (l->driver == NULL) {
 		open_failed(p);
 		return;
 	}
 	l->retry_us = RETRY_FIRST_US;
 	l->started = true;
+	gift_hand_over(p);
 	if (l->driver->start != NULL)
 		l->driver->start(p);
 }
@@ -408,4 +437,118 @@ void port_life_end(struct port *p)
 	p->life->n_held = 0; // nothing comes behind a delete
 	retry_cancel(p->life);
 	life_step(p);
+}
+
+// Upgrade
+
+void port_life_standby(void)
+{
+	stands_by = true;
+	snap_hold(true);
+}
+
+void port_life_take_over(void)
+{
+	stands_by = false;
+	for (uint16_t i = 0; i < MAX_PORTS; i++) {
+		struct port *p = ports[i];
+
+		if (p == NULL || p->leaving)
+			continue;
+		if (p->life->driver != NULL || p->life->err.code != 0)
+			port_life_published(p);
+		else
+			life_step(p);
+	}
+}
+
+bool port_life_is_settled(void)
+{
+	for (uint16_t i = 0; i < MAX_PORTS; i++)
+		if (ports[i] != NULL && ports[i]->life->was_given && ports[i]->state != PORT_UP)
+			return false;
+	return true;
+}
+
+void port_life_go(void)
+{
+	snap_hold(false);
+	change_touch(NULL, NULL);
+}
+
+int port_life_may_leave(struct err *e)
+{
+	for (uint16_t i = 0; i < MAX_PORTS; i++) {
+		const struct port *p = ports[i];
+		const struct port_driver *d = p != NULL ? p->life->driver : NULL;
+		const char *why = d != NULL && p->open && d->stays != NULL ? d->stays(p) : NULL;
+
+		if (why != NULL)
+			return err_set(e, -EBUSY, "port %s: %s; upgrade evswitchd when that is over",
+				       p->conf.name, why);
+	}
+	return 0;
+}
+
+json_t *port_life_up(void)
+{
+	json_t *up = json_array();
+
+	for (uint16_t i = 0; i < MAX_PORTS; i++)
+		if (ports[i] != NULL && ports[i]->state == PORT_UP && !ports[i]->leaving)
+			json_array_append_new(up, json_string(ports[i]->conf.name));
+	return up;
+}
+
+void port_life_freeze(void)
+{
+	frozen = true;
+	for (uint16_t i = 0; i < MAX_PORTS; i++) {
+		if (ports[i] == NULL)
+			continue;
+		retry_cancel(ports[i]->life);
+		port_life_stop(ports[i]);
+	}
+}
+
+void port_life_prepare(const char *name)
+{
+	struct port *p = port_find(name);
+
+	if (p != NULL && p->life->driver != NULL && p->life->driver->prepare != NULL)
+		p->life->driver->prepare(p);
+}
+
+// Nobody but the jobs thread opens and closes drivers.
+void port_life_leave(void (*fn)(const char *name, struct port_gift *g, void *arg), void *arg)
+{
+	for (uint16_t i = 0; i < MAX_PORTS; i++) {
+		struct port *p = ports[i];
+		const struct port_driver *d = p != NULL ? p->life->driver : NULL;
+		struct port_gift g = {0};
+
+		if (d == NULL)
+			continue;
+		if (d->leave != NULL)
+			d->leave(p, &g);
+		else
+			d->close(p);
+		if (g.what != NULL)
+			fn(p->conf.name, &g, arg);
+		port_gift_free(&g);
+	}
+}
+
+void port_life_give(const char *name, struct port_gift *g)
+{
+	struct port *p = port_find(name);
+
+	if (p != NULL && stands_by && p->life->gift == NULL)
+		p->life->gift = malloc(sizeof(*g));
+	if (p != NULL && p->life->gift != NULL) {
+		p->life->was_given = true;
+		*p->life->gift = *g;
+		*g = (struct port_gift){0};
+	}
+	port_gift_free(g);
 }

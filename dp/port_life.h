@@ -27,6 +27,26 @@ void port_life_published(void *port);
 // The snapshot no longer shows it as open. Does nothing if the driver was not started.
 void port_life_stop(struct port *p);
 
+// Upgrade. The new process, before its ports are restored: they touch nothing that another process may still have, until
+// it takes them over.
+void port_life_standby(void);
+void port_life_take_over(void);
+// Until now no queue was polled: what is sent to a port that is not up yet would be lost. Whether all that were left
+// something have taken it up; and no more waiting.
+bool port_life_is_settled(void);
+void port_life_go(void);
+// Jobs thread, while the control thread leaves ports alone: what can be done before the port is taken over.
+void port_life_prepare(const char *name);
+// Of the process before this one, for the port's driver when it is started; takes it over.
+void port_life_give(const char *name, struct port_gift *g);
+// The old one: -EBUSY with a sentence if a port cannot change hands now; the names of the ports that
+// are up (a new reference); no driver does anything by itself any more; jobs thread, workers have ended: ports are let go, and what they
+// leave is given to fn, which takes it over.
+int port_life_may_leave(struct err *e);
+json_t *port_life_up(void);
+void port_life_freeze(void);
+void port_life_leave(void (*fn)(const char *name, struct port_gift *g, void *arg), void *arg);
+
 // A change of the port begins: a job that is under way ends, and what it opened waits. Each is ended by one of the
 // three below, which take the next step when they are the last.
 void port_life_hold(struct port *p);

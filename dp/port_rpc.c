@@ -161,4 +161,5 @@ const struct module port_module = {.name = "port",
 				   .kinds = kinds,
 				   .save = port_save,
 				   .check = port_check,
-				   .restore = port_restore};
+				   .restore = port_restore,
+				   .saved_last = true};

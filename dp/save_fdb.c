@@ -130,7 +130,9 @@ static struct reach reach_of(const char *port, const json_t *conf, const json_t 
 	const char *type = json_string_value(json_object_get(conf, "type"));
 	struct reach r = {.every_vlan = type != NULL && strcmp(type, "uplink") == 0};
 
-	vlan_conf_from(json_object_get(json_object_get(rows, "vlan"), port), &r.vlan);
+	vlan_conf_from(rows != NULL ? json_object_get(json_object_get(rows, "vlan"), port)
+				    : conf_get(NULL, "vlan", port),
+		       &r.vlan);
 	return r;
 }
 

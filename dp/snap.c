@@ -271,6 +271,13 @@ static int switches_build(struct snap *s, struct err *e)
 	return 0;
 }
 
+static bool held;
+
+void snap_hold(bool hold)
+{
+	held = hold;
+}
+
 // Ports whose driver is open are polled, each queue by the worker at its place; in the order of port and queue.
 static int rxqs_build(struct snap *s, struct err *e)
 {
@@ -281,7 +288,7 @@ static int rxqs_build(struct snap *s, struct err *e)
 		for (uint16_t i = 0; i < s->n_ports; i++) {
 			struct port *p = s->ports[i] != NULL ? port_at(i) : NULL;
 
-			for (uint16_t q = 0; p != NULL && p->open && q < p->conf.n_queues; q++) {
+			for (uint16_t q = 0; p != NULL && p->open && !held && q < p->conf.n_queues; q++) {
 				uint16_t w = p->rxqs[q].worker;
 
 				if (fill)

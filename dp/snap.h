@@ -81,6 +81,8 @@ void snap_fini(void); // workers have stopped
 int snap_build(struct err *e);
 void snap_discard(void);
 void snap_publish(void);
+// No queue is polled, from the next one on.
+void snap_hold(bool hold);
 bool snap_grace_over(void);
 const struct snap *snap_now(void); // the published one; workers and control thread
 struct rte_rcu_qsbr *snap_rcu(void);

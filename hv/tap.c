@@ -252,6 +252,15 @@ static void tap_close(struct port *p)
 	control_post("tap port freed", free, t); // posts that name it run before
 }
 
+// The interface stays.
+static void tap_leave(struct port *p, struct port_gift *g)
+{
+	(void)g;
+	const struct tap *t = p->drv;
+
+	close(t->fd);
+}
+
 static void tap_mtu_changed(struct port *p, uint16_t mtu)
 {
 	struct tap *t = p->drv;
@@ -404,6 +413,7 @@ const struct port_driver tap_driver = {
     .stop = tap_stop,
     .close = tap_close,
     .mtu_changed = tap_mtu_changed,
+    .leave = tap_leave,
     .stats = tap_stats,
     .rx = tap_rx,
     .notify = tap_notify,

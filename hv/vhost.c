@@ -8,6 +8,7 @@
 #include "vhost.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,9 @@
 #include "ctrl/api/jobs.h"
 #include "ctrl/api/log.h"
 #include "ctrl/api/timer.h"
+#include "relay.h"
 #include "vhost_check.h"
+#include "vhost_pass.h"
 
 #define BACKOFF_MIN_MS 100
 #define BACKOFF_MAX_MS 2000
@@ -44,7 +47,7 @@
 
 static int socket_prepare(const struct vhost *v)
 {
-	const char *path = v->path;
+	const char *path = v->at;
 	uint64_t protocol = 0;
 
 	if (rte_vhost_driver_get_protocol_features(path, &protocol) != 0 ||
@@ -57,7 +60,7 @@ static int socket_prepare(const struct vhost *v)
 static void socket_unregister(struct vhost *v, bool release)
 {
 	if (v->registered)
-		rte_vhost_driver_unregister(v->path);
+		rte_vhost_driver_unregister(v->at);
 	v->registered = false;
 	vhost_talk_end(v, release);
 }
@@ -71,6 +74,41 @@ static int socket_refusal(const struct vhost *v, struct err *e)
 	return err_set(e, -ECONNREFUSED, "waits for the socket %s: nobody listens on it", v->path);
 }
 
+// The lowest that is free. Another thread may be quicker.
+static int next_fd(void)
+{
+	int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+
+	if (fd >= 0)
+		close(fd);
+	return fd;
+}
+
+static int socket_start(struct vhost *v, struct err *e)
+{
+	v->likely_fd = next_fd();
+	if (rte_vhost_driver_register(v->at, v->server ? RTE_VHOST_USER_NET_COMPLIANT_OL_FLAGS
+						       : RTE_VHOST_USER_CLIENT | RTE_VHOST_USER_NO_RECONNECT |
+							     RTE_VHOST_USER_NET_COMPLIANT_OL_FLAGS) != 0)
+		return err_set(e, -ENOSPC,
+			       "cannot use %s: the vhost-user library has no place for one more socket "
+			       "(1,024), or no file descriptor is left",
+			       v->path);
+	v->registered = true;
+	uint32_t n_before = vhost_talk_read(v).n_connections;
+
+	if (socket_prepare(v) != 0 || rte_vhost_driver_start(v->at) != 0) {
+		socket_refusal(v, e);
+		socket_unregister(v, false);
+		return e->code;
+	}
+	if (v->server || vhost_talk_read(v).n_connections != n_before)
+		return 0;
+	socket_unregister(v, false); // start() reports success even when it had to drop the connection
+	return err_set(e, -ENOSPC,
+		       "cannot use %s: the vhost-user library has no place for one more connection", v->path);
+}
+
 // Registers and starts: a server listens, a client is connected.
 static int socket_open(struct vhost *v, struct err *e)
 {
@@ -82,27 +120,18 @@ static int socket_open(struct vhost *v, struct err *e)
 
 	if (rc != 0)
 		return rc;
-	if (rte_vhost_driver_register(v->path, v->server
-						   ? RTE_VHOST_USER_NET_COMPLIANT_OL_FLAGS
-						   : RTE_VHOST_USER_CLIENT | RTE_VHOST_USER_NO_RECONNECT |
-							 RTE_VHOST_USER_NET_COMPLIANT_OL_FLAGS) != 0)
-		return err_set(e, -ENOSPC,
-			       "cannot use %s: the vhost-user library has no place for one more socket "
-			       "(1,024), or no file descriptor is left",
-			       v->path);
-	v->registered = true;
-	uint32_t n_before = vhost_talk_read(v).n_connections;
+	memcpy(v->at, v->path, sizeof(v->at));
+	return socket_start(v, e);
+}
 
-	if (socket_prepare(v) != 0 || rte_vhost_driver_start(v->path) != 0) {
-		socket_refusal(v, e);
-		socket_unregister(v, false);
-		return e->code;
-	}
-	if (v->server || vhost_talk_read(v).n_connections != n_before)
-		return 0;
-	socket_unregister(v, false); // start() reports success even when it had to drop the connection
-	return err_set(e, -ENOSPC,
-		       "cannot use %s: the vhost-user library has no place for one more connection", v->path);
+int vhost_connect_at(struct vhost *v, const char *at, struct err *e)
+{
+	char owner[PORT_NAME_SIZE];
+
+	if (!vhost_talk_claim(v, owner))
+		return err_set(e, -EBUSY, "waits for the socket %s: port %s uses it", v->path, owner);
+	snprintf(v->at, sizeof(v->at), "%s", at);
+	return socket_start(v, e);
 }
 
 static struct vhost *vhost_create(struct port *p, const struct port_conf *c)
@@ -117,6 +146,8 @@ static struct vhost *vhost_create(struct port *p, const struct port_conf *c)
 	v->port = p;
 	memcpy(v->name, c->name, sizeof(v->name));
 	memcpy(v->path, c->socket, sizeof(v->path));
+	v->kept = v->back = -1;
+	v->at_rest = true;
 	v->server = c->server;
 	v->n_queues = c->n_queues;
 	v->own = !c->library;
@@ -143,6 +174,10 @@ static void vhost_release(struct vhost *v)
 	vhost_kick_close(v);
 	for (uint16_t i = 0; i < 2 * v->n_queues; i++)
 		journal_leave(&v->rings[i].journal);
+	relay_free(v->relay);
+	if (v->back >= 0)
+		close(v->back);
+	port_gift_free(&v->gift);
 }
 
 static int vhost_open(struct port *p, const struct port_conf *c, struct err *e)
@@ -334,6 +369,15 @@ static void report(struct vhost *v, const struct vhost_talk *t)
 	}
 }
 
+// The conversation that was taken over is at its end; the next one is the library's own.
+static void relay_end(struct vhost *v)
+{
+	if (v->relay != NULL)
+		relay_pause(v->relay);
+	relay_free(v->relay);
+	v->relay = NULL;
+}
+
 void vhost_heard(void *arg)
 {
 	struct vhost *v = arg;
@@ -343,9 +387,10 @@ void vhost_heard(void *arg)
 		return;
 	struct vhost_talk t = vhost_talk_read(v);
 
-	if (t.n_left != v->n_left && !v->server) {
+	if (t.n_left != v->n_left) {
 		v->n_left = t.n_left;
-		v->must_unregister = true;
+		v->must_unregister = !v->server;
+		relay_end(v);
 		if (t.ran)
 			v->backoff_ms = BACKOFF_MIN_MS;
 	}
@@ -370,12 +415,72 @@ int vhost_init(struct err *e)
 	return vhost_talk_init(e);
 }
 
+// The library has its connection before it hears anything.
+static void vhost_prepare(struct port *p)
+{
+	struct vhost *v = p->drv;
+
+	if (!v->server)
+		v->back = vhost_pass_connect(v);
+}
+
+static void pass_work(void *arg)
+{
+	struct vhost *v = arg;
+
+	if (v->back < 0)
+		v->back = vhost_pass_connect(v);
+	if (v->back < 0 || vhost_pass_tell(&v->gift, v->back))
+		return;
+	close(v->back);
+	v->back = -1;
+}
+
+// When it did not work the peer's connection is closed, and it comes again.
+static void pass_done(void *arg)
+{
+	struct vhost *v = arg;
+
+	v->job_runs = false;
+	if (v->back >= 0) {
+		v->relay = relay_start(v->gift.fds[0], v->back);
+		v->gift.fds[0] = -1;
+	} else {
+		log_warn("port %s: its guest's connection could not be taken over; it has to connect again",
+			 v->name);
+		v->must_unregister = v->registered && !v->server;
+	}
+	port_gift_free(&v->gift);
+	v->back = -1;
+	if (!v->started && v->relay != NULL)
+		relay_pause(v->relay);
+	else if (v->registered)
+		vhost_heard(v);
+	else
+		retry_arm(v);
+}
+
+static void vhost_take(struct port *p, struct port_gift *g)
+{
+	struct vhost *v = p->drv;
+
+	v->gift = *g;
+	*g = (struct port_gift){0};
+}
+
 static void vhost_start(struct port *p)
 {
 	struct vhost *v = p->drv;
 
 	v->started = true;
-	if (v->registered)
+	if (v->gift.n_fds == 0 && v->back >= 0) { // nothing came: the library hears that nobody is there
+		close(v->back);
+		v->back = -1;
+	}
+	if (v->gift.n_fds > 0) {
+		v->job_runs = true;
+		job_run("vhost-user take-over", pass_work, pass_done, v);
+	} else if (v->registered)
 		vhost_heard(v);
 	else
 		retry_due(v);
@@ -388,61 +493,35 @@ static void vhost_stop(struct port *p)
 	v->started = false;
 	timer_stop(v->timer);
 	v->timer = NULL;
+	if (v->relay != NULL)
+		relay_pause(v->relay); // close() or the upgrade comes next
 }
 
-static json_t *features_json(uint64_t features)
-{
-	static const struct {
-		uint8_t bit;
-		const char *name;
-	} known[] = {
-	    {VIRTIO_NET_F_CSUM, "csum"},
-	    {VIRTIO_NET_F_GUEST_CSUM, "guest-csum"},
-	    {VIRTIO_NET_F_GUEST_TSO4, "guest-tso4"},
-	    {VIRTIO_NET_F_GUEST_TSO6, "guest-tso6"},
-	    {VIRTIO_NET_F_GUEST_ECN, "guest-ecn"},
-	    {VIRTIO_NET_F_GUEST_UFO, "guest-ufo"},
-	    {VIRTIO_NET_F_HOST_TSO4, "host-tso4"},
-	    {VIRTIO_NET_F_HOST_TSO6, "host-tso6"},
-	    {VIRTIO_NET_F_HOST_ECN, "host-ecn"},
-	    {VIRTIO_NET_F_HOST_UFO, "host-ufo"},
-	    {VIRTIO_NET_F_GUEST_USO4, "guest-uso4"},
-	    {VIRTIO_NET_F_GUEST_USO6, "guest-uso6"},
-	    {VIRTIO_NET_F_HOST_USO, "host-uso"},
-	    {VIRTIO_NET_F_MRG_RXBUF, "mergeable"},
-	    {VIRTIO_NET_F_MQ, "multiqueue"},
-	    {VIRTIO_NET_F_MTU, "mtu"},
-	    {VIRTIO_RING_F_INDIRECT_DESC, "indirect"},
-	    {VIRTIO_RING_F_EVENT_IDX, "event-idx"},
-	    {VIRTIO_F_VERSION_1, "version-1"},
-	    {VIRTIO_F_RING_PACKED, "packed"},
-	    {VIRTIO_F_IN_ORDER, "in-order"},
-	    {VHOST_F_LOG_ALL, "dirty-log"},
-	};
-	json_t *list = json_array();
-
-	for (size_t i = 0; i < RTE_DIM(known); i++)
-		if (features & BIT(known[i].bit))
-			json_array_append_new(list, json_string(known[i].name));
-	return list;
-}
-
-static void vhost_stats(const struct port *p, json_t *out)
+static const char *vhost_stays(const struct port *p)
 {
 	const struct vhost *v = p->drv;
-	struct vhost_talk t = vhost_talk_read(v);
-	int n_up = 0;
 
-	for (uint16_t q = 0; q < v->n_queues; q++)
-		n_up += t.rx_up[q] && t.tx_up[q];
-	json_object_set_new(out, "datapath", json_string(v->own ? "own" : "library"));
-	json_object_set_new(out, "mode", json_string(v->server ? "server" : "client"));
-	json_object_set_new(out, "socket", json_string(v->path));
-	json_object_set_new(out, "connections", json_integer(t.n_connections));
-	json_object_set_new(out, "features", features_json(t.phase == VHOST_RUNNING ? t.features : 0));
-	json_object_set_new(out, "queues_enabled", json_integer(t.phase == VHOST_RUNNING ? n_up : 0));
-	if (t.guest_mtu != 0)
-		json_object_set_new(out, "guest_mtu", json_integer(t.guest_mtu));
+	return vhost_talk_read(v).features & BIT(VHOST_F_LOG_ALL) ? "its guest is being migrated" : NULL;
+}
+
+// A client only connects when it is started.
+static bool vhost_opens_beside(const struct port_conf *c)
+{
+	return !c->server;
+}
+
+// What goes over is not taken down: this process ends soon, and does it faster.
+static void vhost_leave(struct port *p, struct port_gift *g)
+{
+	static bool hushed;
+	struct vhost *v = p->drv;
+
+	if (!hushed)
+		vhost_pass_hush();
+	hushed = true;
+	vhost_pass_describe(v, g);
+	if (g->what == NULL || v->server)
+		socket_unregister(v, true);
 }
 
 static bool vhost_claims(const struct port_conf *c)
@@ -470,6 +549,11 @@ const struct port_driver vhost_driver = {
     .stop = vhost_stop,
     .close = vhost_close,
     .mtu_changed = vhost_mtu_changed,
+    .stays = vhost_stays,
+    .opens_beside = vhost_opens_beside,
+    .leave = vhost_leave,
+    .prepare = vhost_prepare,
+    .take = vhost_take,
     .stats = vhost_stats,
     .rx = vhost_rx,
     .rx_done = vhost_rx_done,

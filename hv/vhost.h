@@ -3,9 +3,9 @@
 // librte_vhost holds the conversation with the front end on its own event thread. What it says becomes two things
 // here: `struct vhost_talk`, from which the control thread makes the port's state and its reason, and `stop` of every
 // ring, which workers obey. Files: vhost.c (driver, connecting and retrying), vhost_talk.c (the library's
-// callbacks), vhost_socket.c (what stands in the way of a socket), vhost_kick.c (what a sleeping worker waits for),
+// callbacks), vhost_fault.c (guests that break rules), vhost_stats.c (figures), vhost_socket.c (what stands in the way of a socket), vhost_kick.c (what a sleeping worker waits for),
 // vhost_check.c (messages that the library must not see), virtq.c and virtq_dp.c, split_dp.c, packed_dp.c (rings), journal.c
-// (where they stood), vhost_dp.c (bursts), announce_dp.c (guests that have moved here).
+// (where they stood), vhost_pass.c and relay.c (conversations that go over to another process), vhost_dp.c (bursts), announce_dp.c (guests that have moved here).
 //
 // Life of struct vhost: made by the driver's open, freed by a post behind its close, so that every post that
 // names it has run before.
@@ -51,9 +51,11 @@ struct vhost_talk {
 	    [96]; // what the guest did, so that nothing is taken from it or given to it until it starts anew; ""
 	int vid; // the library's number of the connection
 	uint64_t features;
-	uint64_t uso;                   // of these, those that the library does not know
-	uint16_t guest_mtu;             // 0 = not said
-	uint32_t page_bytes;            // of its memory, the smallest page; 0 = no memory yet
+	uint64_t uso;        // of these, those that the library does not know
+	uint16_t guest_mtu;  // 0 = not said
+	uint8_t status;      // of the guest's driver, as the peer said last
+	int fd;              // the library's own descriptor of the connection, -1 = it was not found
+	uint32_t page_bytes; // of its memory, the smallest page; 0 = no memory yet
 	uint32_t n_connections, n_left; // since the port was opened
 };
 
@@ -81,6 +83,7 @@ struct vhost {
 	struct port *port;
 	char name[PORT_NAME_SIZE];
 	char path[sizeof(((struct port_conf *)0)->socket)];
+	char at[sizeof(((struct port_conf *)0)->socket)]; // where the library has its socket; jobs thread
 	bool server;
 	uint16_t n_queues;
 	bool own; // rings are processed by our code
@@ -91,11 +94,20 @@ struct vhost {
 	struct virtq_memory memory; // vhost thread; workers inside a ring: r
 	_Atomic bool hole;          // a part of it went away; any thread
 	_Atomic bool log_hole;      // a part of the dirty log did
-	_Atomic bool told;          // a post to the control thread is under way
+	bool at_rest;      // since rings were last stopped no worker can be inside; lock of vhost_talk.c
+	_Atomic bool told; // a post to the control thread is under way
+
+	// upgrade
+	int kept; // the connection, when the library hears of it no more; -1; vhost thread, jobs thread
+	struct port_gift
+	    gift;            // of the process before this one, until it was taken up; control thread, one job
+	int back;            // from us to the library, for the relay; -1; one job, control thread
+	struct relay *relay; // control thread; jobs thread when it rests
 
 	// jobs thread
 	bool owns_path;
 	bool registered;
+	int likely_fd;    // where the library's next descriptor is expected, -1 = anywhere; jobs thread
 	struct err error; // of the last try; control thread: r when no job runs
 
 	// control thread
@@ -113,6 +125,8 @@ struct vhost {
 
 int vhost_init(struct err *e);
 void vhost_heard(void *arg); // the struct vhost whose talk has changed
+// Jobs thread. Has the library connect to another socket than the port's.
+int vhost_connect_at(struct vhost *v, const char *at, struct err *e);
 
 // vhost_talk.c
 
@@ -125,11 +139,24 @@ int vhost_talk_init(struct err *e);
 bool vhost_talk_claim(struct vhost *v, char owner[PORT_NAME_SIZE]);
 // Jobs thread, after the socket was unregistered: no callback any more. `release` gives the path back, too.
 void vhost_talk_end(struct vhost *v, bool release);
+// Any thread: for all that own their path, under the lock.
+void vhost_talk_each(void (*fn)(struct vhost *v, void *arg), void *arg);
 // Any thread. Lets the control thread know that there is something to read, once until it has.
 void vhost_tell(struct vhost *v);
 struct vhost_talk vhost_talk_read(const struct vhost *v);
 // Control thread, now and then. Takes guests that broke the rules out of use, and frees workers whom they hold up.
 void vhost_talk_judge(void);
+
+// vhost_fault.c, under the lock of vhost_talk.c
+
+// What the guest did that its rings cannot be used any more; nothing is printed if it did nothing.
+void vhost_fault_print(struct vhost *v, char *buf, size_t size);
+// Whether a worker stood still in interrupting the guest, and was set free.
+bool vhost_fault_free_calls(struct vhost *v);
+
+// vhost_stats.c
+
+void vhost_stats(const struct port *p, json_t *out);
 
 // vhost_socket.c, jobs thread
 
@@ -142,7 +169,9 @@ int vhost_socket_refusal(const char *path, struct err *e);
 // Any thread, while a connection is new: a peer that stops within a message, or reads no answers, holds up
 // the library's one thread no longer than this.
 #define VHOST_SOCKET_WAIT_MS 200
-void vhost_socket_bound(void);
+// Returns the descriptor of the one that is new, which the library does not tell; -1 if it is not found. It is looked
+// for at `likely` first.
+int vhost_socket_bound(bool server, int likely);
 
 // vhost_kick.c, jobs thread
 void vhost_kick_open(struct vhost *v);

@@ -104,6 +104,15 @@ int vhost_socket_refusal(const char *path, struct err *e)
 		       path);
 }
 
+// Who was accepted has the name that we listen by, who connected has none.
+static bool is_of_mode(int fd, bool server)
+{
+	struct sockaddr_un own;
+	socklen_t n = sizeof(own);
+
+	return getsockname(fd, (struct sockaddr *)&own, &n) == 0 && (n > sizeof(own.sun_family)) == server;
+}
+
 static bool is_librarys(int fd)
 {
 	int domain = 0, type = 0;
@@ -115,22 +124,35 @@ static bool is_librarys(int fd)
 	       getpeername(fd, (struct sockaddr *)&peer, &n_peer) == 0 && !(fcntl(fd, F_GETFL) & O_NONBLOCK);
 }
 
+// A connection of the library's that is not bound yet.
+static bool bound(int fd)
+{
+	struct timeval wait = {.tv_usec = VHOST_SOCKET_WAIT_MS * 1000}, before;
+	socklen_t n = sizeof(before);
+
+	return is_librarys(fd) && getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &before, &n) == 0 &&
+	       before.tv_sec == 0 && before.tv_usec == 0 &&
+	       setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait)) == 0 &&
+	       setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait)) == 0;
+}
+
 // The library does not say which descriptor it is. Its connections are the streams of this process that block, and no
 // name is asked for, as a peer may have any.
-void vhost_socket_bound(void)
+int vhost_socket_bound(bool server, int likely)
 {
-	struct timeval wait = {.tv_usec = VHOST_SOCKET_WAIT_MS * 1000};
+	if (likely >= 0 && bound(likely) && is_of_mode(likely, server))
+		return likely;
+	int found = -1;
 	DIR *all = opendir("/proc/self/fd");
 	struct dirent *one;
 
 	while (all != NULL && (one = readdir(all)) != NULL) {
 		int fd = atoi(one->d_name);
 
-		if (!is_librarys(fd))
-			continue;
-		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
-		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait));
+		if (bound(fd) && is_of_mode(fd, server))
+			found = fd;
 	}
 	if (all != NULL)
 		closedir(all);
+	return found;
 }

@@ -7,13 +7,10 @@
 #include "vhost.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include <linux/membarrier.h>
@@ -38,6 +35,15 @@ static struct vhost *owner_find(const char *path)
 	struct vhost *v = owners;
 
 	while (v != NULL && strcmp(v->path, path) != 0)
+		v = v->next;
+	return v;
+}
+
+static struct vhost *owner_at(const char *at)
+{
+	struct vhost *v = owners;
+
+	while (v != NULL && strcmp(v->at, at) != 0)
 		v = v->next;
 	return v;
 }
@@ -169,6 +175,7 @@ static void rings_update(struct vhost *v)
 		else
 			vhost_kick_forget(from);
 		atomic_store(&from->stop, !sends);
+		v->at_rest &= !takes && !sends;
 	}
 	vhost_kick_bell(v);
 	atomic_store(&v->port->live.n_tx_active, n_active);
@@ -189,12 +196,21 @@ int vhost_talk_init(struct err *e)
 	return 0;
 }
 
+// All rings are stopped. A front end that sets them up says much before they run: then there is nobody to wait for.
 static void rings_wait(struct vhost *v)
 {
+	pthread_mutex_lock(&lock);
+	bool at_rest = v->at_rest;
+	pthread_mutex_unlock(&lock);
+	if (at_rest)
+		return;
 	membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
 	for (uint16_t i = 0; i < 2 * v->n_queues; i++)
 		while (atomic_load(&v->rings[i].busy))
 			sched_yield();
+	pthread_mutex_lock(&lock);
+	v->at_rest = true;
+	pthread_mutex_unlock(&lock);
 }
 
 // Rings are stopped. The library gets their positions, with which it answers and from which they are taken over again.
@@ -232,7 +248,7 @@ static enum rte_vhost_msg_result answer_features(const struct vhost *v, struct v
 {
 	uint64_t features = 0;
 
-	rte_vhost_driver_get_features(v->path, &features);
+	rte_vhost_driver_get_features(v->at, &features);
 	vhost_close_files(m);
 	m->u64 = features | USO;
 	m->size = sizeof(m->u64);
@@ -387,6 +403,8 @@ static enum rte_vhost_msg_result message_after(int vid, void *msg)
 	}
 	t->asked = 0;
 	t->parked = false;
+	if (m->request == VHOST_MSG_SET_STATUS)
+		t->status = m->u64;
 	if (m->request == VHOST_MSG_RESET_OWNER)
 		rings_down(t);
 	if (m->request == VHOST_MSG_SET_FEATURES)
@@ -416,9 +434,14 @@ static int new_connection(int vid)
 	if (rte_vhost_get_ifname(vid, path, sizeof(path)) < 0 ||
 	    rte_vhost_extern_callback_register(vid, &hooks, NULL) < 0)
 		return -1;
-	vhost_socket_bound();
 	pthread_mutex_lock(&lock);
-	struct vhost *v = owner_find(path);
+	struct vhost *v = owner_at(path);
+	bool server = v != NULL && v->server;
+	pthread_mutex_unlock(&lock);
+	int fd = vhost_socket_bound(server, server || v == NULL ? -1 : v->likely_fd);
+
+	pthread_mutex_lock(&lock);
+	v = owner_at(path);
 
 	if (v == NULL || v->talk.phase != VHOST_AWAY) {
 		pthread_mutex_unlock(&lock);
@@ -429,6 +452,7 @@ static int new_connection(int vid)
 	atomic_store(&v->rings[1].announce, 0);
 	v->talk = (struct vhost_talk){.phase = VHOST_CONNECTED,
 				      .vid = vid,
+				      .fd = fd,
 				      .n_connections = v->talk.n_connections + 1,
 				      .n_left = v->talk.n_left};
 	talk_unlock_tell(v);
@@ -505,74 +529,25 @@ static void destroy_connection(int vid)
 	talk_unlock_tell(v);
 }
 
-static const char *const faults[VIRTQ_N_FAULTS] = {
-    [VIRTQ_INDEX] = "it made more entries available than the ring has",
-    [VIRTQ_HEAD] = "a descriptor beyond the ring",
-    [VIRTQ_OUTSIDE] = "a buffer outside its memory",
-    [VIRTQ_DIRECTION] = "a buffer of the wrong direction",
-    [VIRTQ_CHAIN] = "a chain of descriptors that is too long or does not end",
-    [VIRTQ_INDIRECT] = "an indirect table of a wrong length, or within another",
-    [VIRTQ_SHORT] = "buffers without room for the virtio header",
-    [VIRTQ_LONG] = "a frame that is longer than 64 KB",
-};
-
-// A guest may make its descriptor blocking and fill it, so that who interrupts it stands still. Emptying it sets him free.
-// That must not block in turn, as the guest may empty it at the same time. A worker that the host does not let run looks the
-// same, but for what the descriptor holds.
-static bool call_blocks(struct vhost_ring *r)
+void vhost_talk_each(void (*fn)(struct vhost *v, void *arg), void *arg)
 {
-	uint32_t n = __atomic_load_n(&r->q.n_calls, __ATOMIC_RELAXED);
-	bool stands = __atomic_load_n(&r->q.calling, __ATOMIC_RELAXED) && n == r->n_calls_seen;
-	struct pollfd p = {.fd = r->q.call, .events = POLLOUT};
-	eventfd_t value;
-	struct iovec to = {&value, sizeof(value)};
-
-	r->n_calls_seen = n;
-	if (!stands || poll(&p, 1, 0) < 0 || p.revents & POLLOUT)
-		return false;
-	(void)!preadv2(r->q.call, &to, 1, -1, RWF_NOWAIT);
-	return true;
-}
-
-// Also where somebody waits for the worker to leave the ring.
-static bool calls_free(struct vhost *v)
-{
-	bool blocks = false;
-
-	for (uint16_t i = 0; i < 2 * v->n_queues; i++)
-		blocks |= v->rings[i].attached && call_blocks(&v->rings[i]);
-	return blocks;
-}
-
-static void fault_print(struct vhost *v, char *buf, size_t size)
-{
-	if (atomic_load(&v->hole) || atomic_load(&v->log_hole)) {
-		snprintf(buf, size, "its %s was cut off", atomic_load(&v->hole) ? "memory" : "dirty log");
-		return;
-	}
-	for (uint16_t i = 0; i < 2 * v->n_queues; i++) {
-		struct vhost_ring *r = &v->rings[i];
-		uint8_t fault = r->attached ? __atomic_load_n(&r->q.fault, __ATOMIC_RELAXED) : VIRTQ_FINE;
-
-		if (fault != VIRTQ_FINE && fault != VIRTQ_ANEW) {
-			snprintf(buf, size, "%s ring %d: %s", i % 2 == 0 ? "receive" : "transmit", i / 2,
-				 faults[fault]);
-			return;
-		}
-	}
+	pthread_mutex_lock(&lock);
+	for (struct vhost *v = owners; v != NULL; v = v->next)
+		fn(v, arg);
+	pthread_mutex_unlock(&lock);
 }
 
 static void judge(struct vhost *v)
 {
 	struct vhost_talk *t = &v->talk;
-	bool blocks = calls_free(v);
+	bool blocks = vhost_fault_free_calls(v);
 
 	if (t->broken[0] != '\0')
 		return;
 	if (blocks)
 		snprintf(t->broken, sizeof(t->broken), "its descriptor for interrupts blocks");
 	else if (t->phase == VHOST_RUNNING && !t->parked)
-		fault_print(v, t->broken, sizeof(t->broken));
+		vhost_fault_print(v, t->broken, sizeof(t->broken));
 	if (t->broken[0] == '\0')
 		return;
 	rings_update(v);

@@ -23,12 +23,14 @@ struct module {
 	// first call, whatever it was left as in the next ones, and 0 after the last one.
 	json_t *(*save)(const char *port, uint64_t *at);
 	// Every finding about one of the records, which may be anything, for the port that `conf` is or will be of; the
-	// rows that go along with it are {kind: {name: conf}}.
+	// rows that go along with it are {kind: {name: conf}}, NULL = those that are there.
 	int (*check)(const char *port, const json_t *conf, const json_t *rows, const json_t *records,
 		     size_t which, struct err *e);
 	// Takes over all records, which `check` passed, as a part of the change that makes or shows the port: as
 	// conf_kind.open does, for which the port is there already.
 	int (*restore)(struct change *ch, const char *port, const json_t *records, struct err *e);
+	// Upgrade: what is saved is numbers that workers count until they end, so it is moved when they have; else before.
+	bool saved_last;
 };
 
 extern const struct module *const modules[]; // NULL-terminated

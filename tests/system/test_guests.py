@@ -113,6 +113,19 @@ def test_big_transfer_arrives_unchanged(site):
     assert vm2.wait_output(r"^([0-9a-f]{32})  -$")[1] == want
 
 
+def test_switch_is_upgraded(site):
+    """Nobody is asked to connect again, and no ping is lost."""
+    site.all_reach_all()
+    for _ in range(2):
+        site.guests["vm1"].send("ping -c 40 -W 5 10.0.0.12 -i 0.1 | tail -n 2\n")
+        done = site.daemon.ctl("system", "upgrade", deadline=60)[0]
+        assert (done["ports_up"], done["ports_before"]) == (3, 3)
+        site.guests["vm1"].wait_output(r"^40 packets transmitted, 40 packets received", 60)
+        for name in ("vm1", "vm2"):
+            assert site.port(name)["detail"]["vhost-user"]["connections"] == 1
+        site.all_reach_all()
+
+
 def test_guest_reboots(site):
     site.guests["vm1"].reboot()
     site.all_reach_all()

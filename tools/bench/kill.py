@@ -1,4 +1,4 @@
-"""The switch process is killed under 64 guests' load: how long do they do without a switch?"""
+"""The switch process is killed, or upgraded, under 64 guests' load: how long do they do without a switch?"""
 
 import contextlib
 import os
@@ -11,9 +11,10 @@ from front import Front
 from machine import Trouble, run_dir, wait_for
 
 GUESTS, RATE = 64, 100000
-KILLS = 5
+KILLS = UPGRADES = 5
 INTERVAL_MS = 20
 CALM_S, AFTER_S = 1, 2
+SETTLED_S = 0.5  # an upgrade answers when guests are back
 APART_S = 10.5  # whoever crashes more often is started again later
 MEMORY_FS = "/dev/shm"
 
@@ -36,16 +37,16 @@ def intervals(front):
     return [o for o in front.said() if o["event"] == "interval"]
 
 
-def blocked_s(front, act):
-    """What did not arrive since act() and would have, as seconds of what arrived before it."""
+def blocked_s(front, act, after_s=AFTER_S):
+    """What did not arrive from act() to so long after it and would have, as seconds of what arrived before it."""
     time.sleep(CALM_S)
     before = intervals(front)[-int(CALM_S * 500 / INTERVAL_MS):]
     rate = sum(o["rx_pps"] * o["seconds"] for o in before) / sum(o["seconds"] for o in before)
     n = len(intervals(front))
     act()
-    time.sleep(AFTER_S)
+    time.sleep(after_s)
     after = intervals(front)[n:]
-    if not after or after[-1]["rx_pps"] < rate / 2:
+    if not after or statistics.mean(o["rx_pps"] for o in after[-10:]) < rate / 2:
         raise Trouble("the guests' traffic did not come back")
     return sum((1 - o["rx_pps"] / rate) * o["seconds"] for o in after)
 
@@ -86,3 +87,27 @@ def kill(row):
     row.note(f"ms until it answers: {min(ready) * 1000:.0f} … {max(ready) * 1000:.0f}; late {final['late']}, "
              f"repeated {final['dup']}")
     row.samples = {"blocked_s": times, "ready_s": ready}
+
+
+def upgraded(switch):
+    """Another process has taken over; seconds until its predecessor said so."""
+    rpc = switch.rpc()
+    rpc.socket.settimeout(60)
+    begin = time.monotonic()
+    rpc("system.upgrade")
+    took = time.monotonic() - begin
+    rpc.close()
+    return took
+
+
+def upgrade(row):
+    with run_dir(MEMORY_FS) as directory, contextlib.ExitStack() as stack:
+        switch, front = start(directory, stack, *(["--packed"] if row.name.endswith("packed") else []))
+        took = []
+        times = [blocked_s(front, lambda: took.append(upgraded(switch)), SETTLED_S) for _ in range(UPGRADES)]
+        final = front.final()
+    row.bound(f"ms blocked, {GUESTS} guests, median", statistics.median(times) * 1000, 50, False,
+              (min(times) * 1000, None, max(times) * 1000), UPGRADES)
+    row.note(f"ms from request to answer: {min(took) * 1000:.0f} … {max(took) * 1000:.0f}; late {final['late']}, "
+             f"repeated {final['dup']}")
+    row.samples = {"blocked_s": times, "took_s": took}
