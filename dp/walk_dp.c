@@ -47,8 +47,8 @@ static enum drop ingress(struct walk *k, struct pkt *p, uint8_t from)
 		note(k, in->in[i].stage, in->in[i].name, NO_PORT, drop, NULL, p->vid);
 		if (unlikely(drop != DROP_NONE))
 			return drop;
-		if (unlikely(k->again)) {
-			k->plan.again = i + 1;
+		if (unlikely(k->again || k->waits)) {
+			k->plan.again = i + k->again;
 			return DROP_NONE;
 		}
 	}
@@ -79,6 +79,29 @@ enum drop walk_out(struct walk *k, const struct pkt *p, uint16_t port, struct de
 	// Whether it is up at this moment is seen when the plan is carried out.
 	note(k, STAGE_TRANSMIT, "port", port, walk_is_up(dst) ? DROP_NONE : DROP_PORT_DOWN, d, p->vid);
 	return DROP_NONE;
+}
+
+static bool is_of_extensions(enum stage s)
+{
+	return s == STAGE_FORWARD_OUT || s == STAGE_FILTER_OUT || s == STAGE_CAPTURE_OUT;
+}
+
+void walk_out_as_is(struct walk *k, const struct pkt *p, const struct snap_port *dst)
+{
+	struct plan *plan = &k->plan;
+	struct dest *d = &plan->dests[0];
+
+	memset(plan, 0, offsetof(struct plan, dests));
+	plan->n_dests = 1;
+	*d = (struct dest){.port = dst->index, .tagged = (p->flags & PKT_TAGGED) != 0, .tci = p->tci};
+	if (pkt_payload(p) > dst->max_payload)
+		plan->drop = DROP_MTU_EXCEEDED;
+	for (uint8_t i = 0; i < dst->n_out && plan->drop == DROP_NONE; i++) {
+		if (!is_of_extensions(dst->out[i].stage))
+			continue;
+		k->op = dst->out[i].op;
+		plan->drop = dst->out[i].out(k, p, dst, d, dst->out[i].arg);
+	}
 }
 
 static void flood_list(struct walk *k, const struct pkt *p, const struct snap_flood *list,
@@ -190,7 +213,9 @@ static enum drop forward(struct walk *k, struct pkt *p)
 	}
 	note(k, STAGE_FORWARD, "flood", NO_PORT, DROP_NONE, NULL, p->vid);
 	walk_flood(k, p, add_dest, NULL);
-	return plan->n_dests > 0 ? DROP_NONE : DROP_NO_DESTINATION;
+	if (likely(plan->n_dests > 0))
+		return DROP_NONE;
+	return plan->why != 0 ? DROP_EXTENSION : DROP_NO_DESTINATION;
 }
 
 void walk_packet(struct walk *k, struct pkt *p, uint8_t from)
@@ -200,7 +225,7 @@ void walk_packet(struct walk *k, struct pkt *p, uint8_t from)
 	memset(plan, 0, offsetof(struct plan, dests));
 	k->dst_key = 0;
 	k->chosen.is = k->learn = false;
-	k->missed = k->per_packet = k->again = false;
+	k->missed = k->per_packet = k->again = k->waits = false;
 	plan->drop = ingress(k, p, from);
 	k->stopped = plan->drop != DROP_NONE || plan->again != 0;
 	if (unlikely(k->stopped))
@@ -210,4 +235,6 @@ void walk_packet(struct walk *k, struct pkt *p, uint8_t from)
 	k->learn_key = fdb_key(walk_src(k, p), p->vid);
 	note(k, STAGE_LEARN, k->learn ? "learn" : "own address", NO_PORT, DROP_NONE, NULL, p->vid);
 	plan->drop = forward(k, p);
+	if (plan->drop != DROP_EXTENSION)
+		plan->why = 0; // some destination was excluded, which is no drop
 }

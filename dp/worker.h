@@ -111,6 +111,7 @@ static inline void worker_drop(struct worker *w, const struct snap_port *src, en
 int workers_start(const int *cores, uint16_t n_cores, struct err *e);
 void workers_stop(void);
 void worker_wake(struct worker *w);
+void worker_lend(struct worker *w);       // one whose rounds the caller makes: a test
 void workers_wake(void);                  // those that rest look at the snapshot
 uint16_t workers_n(void);                 // 1 + the highest index; below it there may be gaps
 struct worker *worker_at(uint16_t index); // NULL = none
