@@ -33,6 +33,7 @@ UNIT     := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*_test.c))
 UNITRIG  := $(patsubst %.c,$(BUILD)/%.o,$(filter-out %_test.c,$(wildcard tests/unit/*.c)))
 DPTEST   := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/dataplane/*_test.c))
 DPHARN   := $(patsubst %.c,$(BUILD)/%.o,$(filter-out %_test.c,$(wildcard tests/dataplane/*.c)))
+TESTEXT  := $(patsubst %.c,$(BUILD)/%.so,$(wildcard tests/ext/*.c tests/ext/*/*.c))
 FRONTOBJ := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/bench/front/*.c))
 BUDGET   := $(BUILD)/tools/bench/budget/budget $(BUILD)/tools/bench/budget/l4
 BUDGETRIG := $(BUILD)/tools/bench/budget/rig.o $(BUILD)/tools/bench/budget/guest.o
@@ -65,6 +66,11 @@ $(UNIT): $(BUILD)/%: $(BUILD)/%.o $(UNITRIG) $(CTLLIB) $(BUILD)/libevs.a
 $(DPTEST): $(BUILD)/%: $(BUILD)/%.o $(DPHARN) $(BUILD)/libevs.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(EVLINK) $^ $(LIBS) $(shell pkg-config --libs check) -o $@
+# As third parties build them: with the public header and nothing else.
+$(TESTEXT): $(BUILD)/%.so: %.c
+	@mkdir -p $(@D)
+	$(call say,SO,$@)
+	$(Q)$(CC) -std=gnu11 $(CFLAGS) $(WARN) $(SANFLAG) -fPIC -shared -fvisibility=hidden -Iext/include -MMD -MP $< -o $@
 $(BUDGET): $(BUILD)/%: $(BUILD)/%.o $(BUDGETRIG) $(BUILD)/libevs.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(EVLINK) $^ $(LIBS) -o $@
@@ -91,7 +97,7 @@ setup-test:
 test: setup-test
 	$(Q)tests/run
 # Pieces of `test`, without installing anything.
-test-programs: all front $(UNIT) $(DPTEST)
+test-programs: all front $(UNIT) $(DPTEST) $(TESTEXT)
 # Guests that load a switch, see its --help.
 front: $(BUILD)/bench-front
 bench:
@@ -116,6 +122,6 @@ install: all man
 clean:
 	rm -rf build
 
--include $(OBJ:.o=.d) $(CTLOBJ:.o=.d) $(SIGNOBJ:.o=.d) $(FRONTOBJ:.o=.d) $(UNIT:=.d) $(UNITRIG:.o=.d) $(DPTEST:=.d) $(DPHARN:.o=.d) $(BUDGET:=.d) $(BUDGETRIG:.o=.d) $(FUZZERS:=.d)
+-include $(OBJ:.o=.d) $(CTLOBJ:.o=.d) $(SIGNOBJ:.o=.d) $(FRONTOBJ:.o=.d) $(UNIT:=.d) $(UNITRIG:.o=.d) $(DPTEST:=.d) $(DPHARN:.o=.d) $(TESTEXT:.so=.d) $(BUDGET:=.d) $(BUDGETRIG:.o=.d) $(FUZZERS:=.d)
 .PHONY: all man run setup setup-test test test-programs front bench bench-budget budget-program fuzz fuzz-programs lint fmt install clean
 .SECONDARY:

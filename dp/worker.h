@@ -90,7 +90,7 @@ void worker_burst(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n)
 // learns and carries it out; worker_run() carries out a plan for packets whose source is known, in order.
 void worker_walk(struct worker *w, struct pkt *p, struct flow_table *keep);
 void worker_run(struct worker *w, struct pkt *pkts, uint16_t n, const struct plan *plan);
-// A frame that is made here (inject.h), accounted to `in`: to `to` as it is, or behind the step with the arg `after`.
+// A frame that is made here (inject.h), accounted to `in`: to `to`, which is `in`, as it is, or behind the step with the arg `after`.
 // Takes over `m`.
 void worker_insert(struct worker *w, struct rte_mbuf *m, const struct snap_port *in, const void *after,
 		   const struct snap_port *to);

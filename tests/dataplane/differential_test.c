@@ -3,5 +3,5 @@
 
 int main(void)
 {
-	return differential_run("differential");
+	return differential_run("differential", NULL);
 }
