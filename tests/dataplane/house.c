@@ -111,6 +111,11 @@ int house_run(Suite *s, uint16_t n_workers)
 	return failed != 0;
 }
 
+const char *house_dir(void)
+{
+	return dir;
+}
+
 void house_setup(void)
 {
 	next_frame = 0;
