@@ -122,6 +122,18 @@ static const struct frame *some_frame(void)
 	return f;
 }
 
+// The same but for the end of an address or a port, wherever these stand in it: keys that differ in little.
+static const struct frame *some_neighbour(const struct frame *f)
+{
+	static const uint8_t places[] = {33, 35, 37, 39, 41, 53, 55, 57, 59, 61};
+	struct frame *g = from_bytes(f->bytes, f->len);
+	uint8_t at = places[dice(sizeof(places))];
+
+	if (at < g->len)
+		g->bytes[at] = (g->bytes[at] & ~3) | dice(4);
+	return g;
+}
+
 static void send_some(void)
 {
 	const char *from = names[dice(N_PORTS)];
@@ -135,6 +147,8 @@ static void send_some(void)
 	for (int i = 0; i < n; i++) {
 		if (dice(3) == 0)
 			f = some_frame();
+		else if (dice(2) == 0)
+			f = some_neighbour(f);
 		ring_queue(from, f);
 		n_packets++;
 	}
