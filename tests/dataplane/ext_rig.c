@@ -6,12 +6,15 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "dp/frame.h"
 #include "dp/port.h"
 #include "dp/snap.h"
 #include "ext/ext_feature.h"
+
+#define PATIENCE_S 30
 
 struct hooks hooks[N_HOOKS];
 
@@ -134,9 +137,12 @@ void unplug(const char *name)
 void until_published(void)
 {
 	uint64_t epoch = snap_now()->epoch;
+	const time_t end = time(NULL) + PATIENCE_S;
 
-	while (snap_now()->epoch == epoch)
+	while (snap_now()->epoch == epoch) {
+		ck_assert_msg(time(NULL) < end, "nothing was published");
 		house_turn();
+	}
 	house_settle();
 }
 
