@@ -131,7 +131,7 @@ bench:
 bench-budget: setup-test
 	$(Q)$(MAKE) --no-print-directory -j$$(nproc) budget-program
 	$(Q)BUILD=$(BUILD) tools/bench/budget/run $(if $(UPDATE),--update)
-budget-program: $(BUDGET)
+budget-program: $(BUDGET) $(BUILD)/tests/ext/filter_l2.so
 fuzz: setup-test
 	$(Q)$(MAKE) --no-print-directory CC=clang BUILD=build/fuzz SAN=1 FUZZ=-fsanitize=fuzzer-no-link fuzz-programs
 	$(Q)tests/fuzz/run $(FUZZ_SECONDS)

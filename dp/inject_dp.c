@@ -50,6 +50,15 @@ static const struct snap_port *port_of(const struct worker *w, uint32_t id)
 	return sp != NULL && sp->id == id ? sp : NULL;
 }
 
+// Whether the step that it enters behind is there: an extension sends on its own switch only, and while it is enabled.
+static bool is_at(const struct snap_port *sp, const void *after)
+{
+	for (uint8_t i = 0; after != NULL && i < sp->n_in; i++)
+		if (sp->in[i].arg == after)
+			return true;
+	return after == NULL;
+}
+
 uint32_t inject_round(struct worker *w)
 {
 	uint32_t n = 0;
@@ -57,15 +66,13 @@ uint32_t inject_round(struct worker *w)
 
 	while (n < ROUND && rte_ring_sc_dequeue(w->injected, (void **)&m) == 0) {
 		const struct note note = *(const struct note *)m->buf_addr;
-		const struct snap_port *from = port_of(w, note.from), *to = port_of(w, note.to);
+		const struct snap_port *at = port_of(w, note.from != 0 ? note.from : note.to);
 
 		n++;
-		if (from != NULL)
-			worker_insert(w, m, from, note.after, NULL);
-		else if (note.from == 0 && to != NULL)
-			worker_insert(w, m, to, NULL, to);
+		if (at != NULL && is_at(at, note.after))
+			worker_insert(w, m, at, note.after, note.from != 0 ? NULL : at);
 		else
-			rte_pktmbuf_free(m); // its port has gone meanwhile
+			rte_pktmbuf_free(m); // its port or its sender has gone meanwhile
 	}
 	return n;
 }

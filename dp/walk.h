@@ -76,8 +76,11 @@ struct walk {
 	struct plan plan;
 	bool learn; // the source is to be learned, under learn_key
 	uint64_t learn_key;
-	uint16_t op;  // the step's
-	bool again;   // set by a step: what comes behind it may see other bytes
+	uint16_t op; // the step's
+	bool again;  // set by a step: what comes behind it may see other bytes
+	bool
+	    waits; // set by a step that has done nothing: it has to see what the plan so far makes of the packet
+	bool nobody;  // the packet has no source: `in` stands for its destination
 	bool runs;    // the plan is being carried out: what a step excludes it counts at once
 	bool stopped; // on ingress: neither learning nor destinations have a part in the plan
 	// Set by a step: where to, instead of by the address. With no port and no `flood`: nowhere.
@@ -115,6 +118,9 @@ enum drop walk_exclude(struct walk *k, uint16_t why);
 
 // The egress half for one candidate; DROP_NONE = `d` is how it leaves.
 enum drop walk_out(struct walk *k, const struct pkt *p, uint16_t port, struct dest *d);
+
+// The same for a packet that nobody has sent, which leaves as it is: extensions see it and may exclude it. Writes the plan.
+void walk_out_as_is(struct walk *k, const struct pkt *p, const struct snap_port *dst);
 
 // Whether the port can take frames at this moment.
 static inline bool walk_is_up(const struct snap_port *dst)

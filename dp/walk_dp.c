@@ -47,8 +47,8 @@ static enum drop ingress(struct walk *k, struct pkt *p, uint8_t from)
 		note(k, in->in[i].stage, in->in[i].name, NO_PORT, drop, NULL, p->vid);
 		if (unlikely(drop != DROP_NONE))
 			return drop;
-		if (unlikely(k->again)) {
-			k->plan.again = i + 1;
+		if (unlikely(k->again || k->waits)) {
+			k->plan.again = i + k->again;
 			return DROP_NONE;
 		}
 	}
@@ -95,6 +95,46 @@ enum drop walk_exclude(struct walk *k, uint16_t why)
 	else
 		k->w->details[why]++, k->per_packet = true;
 	return DROP_EXTENSION;
+}
+
+static void plan_clear(struct plan *plan)
+{
+	memset(plan, 0, offsetof(struct plan, dests));
+	plan->n_excluded = 0;
+	plan->tell = 0;
+}
+
+// One packet that is dropped counts once; members of a flood count when it is carried out.
+static void excluded_settle(struct plan *plan)
+{
+	if (plan->drop != DROP_NONE || plan->flood)
+		plan->n_excluded = 0;
+	if (plan->drop != DROP_EXTENSION && plan->n_excluded == 0)
+		plan->why = 0;
+}
+
+static bool is_of_extensions(enum stage s)
+{
+	return s == STAGE_FORWARD_OUT || s == STAGE_FILTER_OUT || s == STAGE_CAPTURE_OUT;
+}
+
+void walk_out_as_is(struct walk *k, const struct pkt *p, const struct snap_port *dst)
+{
+	struct plan *plan = &k->plan;
+	struct dest *d = &plan->dests[0];
+
+	plan_clear(plan);
+	plan->n_dests = 1;
+	*d = (struct dest){.port = dst->index, .tagged = (p->flags & PKT_TAGGED) != 0, .tci = p->tci};
+	if (pkt_payload(p) > dst->max_payload)
+		plan->drop = DROP_MTU_EXCEEDED;
+	for (uint8_t i = 0; i < dst->n_out && plan->drop == DROP_NONE; i++) {
+		if (!is_of_extensions(dst->out[i].stage))
+			continue;
+		k->op = dst->out[i].op;
+		plan->drop = dst->out[i].out(k, p, dst, d, dst->out[i].arg);
+	}
+	excluded_settle(plan);
 }
 
 static void flood_list(struct walk *k, const struct pkt *p, const struct snap_flood *list,
@@ -206,28 +246,19 @@ static enum drop forward(struct walk *k, struct pkt *p)
 	}
 	note(k, STAGE_FORWARD, "flood", NO_PORT, DROP_NONE, NULL, p->vid);
 	walk_flood(k, p, add_dest, NULL);
-	return plan->n_dests > 0 ? DROP_NONE : DROP_NO_DESTINATION;
-}
-
-// One packet that is dropped counts once; members of a flood count when it is carried out.
-static void excluded_settle(struct plan *plan)
-{
-	if (plan->drop != DROP_NONE || plan->flood)
-		plan->n_excluded = 0;
-	if (plan->drop != DROP_EXTENSION && plan->n_excluded == 0)
-		plan->why = 0;
+	if (likely(plan->n_dests > 0))
+		return DROP_NONE;
+	return plan->why != 0 ? DROP_EXTENSION : DROP_NO_DESTINATION;
 }
 
 void walk_packet(struct walk *k, struct pkt *p, uint8_t from)
 {
 	struct plan *plan = &k->plan;
 
-	memset(plan, 0, offsetof(struct plan, dests));
-	plan->n_excluded = 0;
-	plan->tell = 0;
+	plan_clear(plan);
 	k->dst_key = 0;
 	k->chosen.is = k->learn = false;
-	k->missed = k->per_packet = k->again = false;
+	k->missed = k->per_packet = k->again = k->waits = false;
 	plan->drop = ingress(k, p, from);
 	k->stopped = plan->drop != DROP_NONE || plan->again != 0;
 	if (unlikely(k->stopped))

@@ -62,6 +62,11 @@ struct worker *worker_first(void)
 	return NULL;
 }
 
+void worker_lend(struct worker *w)
+{
+	workers[w->index] = w;
+}
+
 static void pin(int core)
 {
 	cpu_set_t set;

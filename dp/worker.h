@@ -92,7 +92,7 @@ void worker_burst(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n)
 // `bytes` is what they are together.
 void worker_walk(struct worker *w, struct pkt *p, struct flow_table *keep);
 void worker_run(struct worker *w, struct pkt *pkts, uint16_t n, uint32_t bytes, const struct plan *plan);
-// A frame that is made here (inject.h), accounted to `in`: to `to` as it is, or behind the step with the arg `after`.
+// A frame that is made here (inject.h), accounted to `in`: to `to`, which is `in`, as it is, or behind the step with the arg `after`.
 // Takes over `m`.
 void worker_insert(struct worker *w, struct rte_mbuf *m, const struct snap_port *in, const void *after,
 		   const struct snap_port *to);
@@ -113,6 +113,7 @@ static inline void worker_drop(struct worker *w, const struct snap_port *src, en
 int workers_start(const int *cores, uint16_t n_cores, struct err *e);
 void workers_stop(void);
 void worker_wake(struct worker *w);
+void worker_lend(struct worker *w);       // one whose rounds the caller makes: a test
 void workers_wake(void);                  // those that rest look at the snapshot
 uint16_t workers_n(void);                 // 1 + the highest index; below it there may be gaps
 struct worker *worker_at(uint16_t index); // NULL = none

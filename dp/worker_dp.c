@@ -423,6 +423,7 @@ static void burst_begin(struct worker *w, const struct snap_port *in)
 	w->walk.snap = w->snap;
 	w->walk.in = in;
 	w->walk.sw = w->snap->switches[in->sw];
+	w->walk.nobody = false;
 }
 
 void worker_burst(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n)
@@ -467,11 +468,10 @@ static uint8_t step_behind(const struct snap_port *in, const void *after)
 
 static void insert_to(struct worker *w, struct pkt *p, const struct snap_port *to)
 {
-	struct plan plan = {.n_dests = 1};
-
-	plan.dests[0] =
-	    (struct dest){.port = to->index, .tagged = (p->flags & PKT_TAGGED) != 0, .tci = p->tci};
-	worker_run(w, p, 1, p->len, &plan);
+	w->walk.nobody = true;
+	p->vid = p->flags & PKT_TAGGED ? p->tci & 0xfff : 0;
+	walk_out_as_is(&w->walk, p, to);
+	worker_run(w, p, 1, p->len, &w->walk.plan);
 }
 
 void worker_insert(struct worker *w, struct rte_mbuf *m, const struct snap_port *in, const void *after,

@@ -143,8 +143,10 @@ static void steps_in(struct ext *x, struct snap_port *sp)
 	static const enum stage stages[] = {
 	    [EVS_CAPTURE] = STAGE_CAPTURE_IN, [EVS_FILTER] = STAGE_FILTER_IN, [EVS_FORWARD] = STAGE_FORWARD};
 
-	if (x->is.flow_in == NULL && x->is.packets_in == NULL)
+	if (x->is.flow_in == NULL && x->is.packets_in == NULL) {
+		snap_step_in(sp, stages[x->is.kind], STEP_READS_L2, x->conf.name, ext_passes_in, x);
 		return;
+	}
 	struct step *s = snap_step_in(sp, stages[x->is.kind], reads_of(x), x->conf.name, ext_flow_in, x);
 
 	if (x->is.packets_in != NULL)
@@ -174,17 +176,34 @@ static void step_gone(const struct ext *x, struct snap_port *sp)
 	}
 }
 
+static unsigned n_ops_of(const struct ext *x)
+{
+	return ext_is_shown(x) ? (x->is.packets_in != NULL) + (x->is.packets_out != NULL) : 0;
+}
+
+static int room_check(const struct snap_port *sp, struct ext *const *chain, uint16_t n, struct err *e)
+{
+	unsigned n_ops = 0;
+
+	for (uint16_t i = 0; i < n; i++) {
+		n_ops += n_ops_of(chain[i]);
+		if (!snap_has_room(sp, i + 1, n_ops))
+			return err_set(
+			    e, -ENOSPC,
+			    "ext %s: the extensions of switch %s are more than it has room for; disable one",
+			    chain[i]->conf.name, chain[i]->conf.switch_name);
+	}
+	return 0;
+}
+
 static int steps_build(const struct port *p, struct snap_port *sp, struct err *e)
 {
 	struct ext *chain[MAX_EXTS] = {NULL};
 	uint16_t n = chain_of(p->switch_index, chain);
 
+	if (room_check(sp, chain, n, e) < 0)
+		return e->code;
 	for (uint16_t i = 0; i < n; i++) {
-		if (!snap_has_room(sp, 1, 2))
-			return err_set(
-			    e, -ENOSPC,
-			    "ext %s: the extensions of switch %s are more than it has room for; disable one",
-			    chain[i]->conf.name, chain[i]->conf.switch_name);
 		if (!ext_is_shown(chain[i])) {
 			step_gone(chain[i], sp);
 			continue;

@@ -44,7 +44,7 @@ enum ext_fault {
 struct ext_counters {      // writer: the worker; control: r
 	uint64_t flows;    // flow calls
 	uint64_t packets;  // in packet calls
-	uint64_t drops;    // and exclusions, that it decided
+	uint64_t drops;    // and exclusions, that it decided; counted as details are
 	uint64_t cycles;   // TSC, inside
 	uint64_t breaches; // answers that it may not give
 	uint64_t sample;   // packets until the next that it is given
@@ -116,6 +116,7 @@ void ext_fault_mark(struct ext *x, enum ext_fault f);
 
 // workers, and the control thread for traces: steps and ops
 enum drop ext_flow_in(struct walk *k, struct pkt *p, const void *x);
+enum drop ext_passes_in(struct walk *k, struct pkt *p, const void *x); // the place of one that has no calls
 enum drop ext_flow_out(struct walk *k, const struct pkt *p, const struct snap_port *dst, struct dest *d,
 		       const void *x);
 enum drop ext_gone_in(struct walk *k, struct pkt *p, const void *x);

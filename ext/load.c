@@ -267,8 +267,12 @@ int ext_take_over(struct ext *x, struct ext *old, struct err *e)
 
 void ext_unload(struct ext *x)
 {
-	if (!atomic_load(&x->loaded) || atomic_load(&x->fault) != EXT_FAULT_NONE)
+	if (!atomic_load(&x->loaded))
 		return;
+	if (atomic_load(&x->fault) != EXT_FAULT_NONE) {
+		locals_free(x); // no call uses them any more
+		return;
+	}
 	if (x->is.destroy != NULL) {
 		blame_enter(BLAME_JOBS, x->index);
 		x->is.destroy(x->self);

@@ -73,7 +73,7 @@ static void fields_ip(const struct pkt *p, struct evs_flow *f)
 static void fields(const struct ext *x, const struct walk *k, const struct pkt *p, struct evs_flow *f)
 {
 	*f = (struct evs_flow){.size = sizeof(*f),
-			       .source = k->in->id,
+			       .source = k->nobody ? EVS_NO_PORT : k->in->id,
 			       .trace = k->trace != NULL,
 			       .ether_type = p->ether_type,
 			       .vlan = p->vid,
@@ -190,6 +190,10 @@ enum drop ext_flow_in(struct walk *k, struct pkt *p, const void *arg)
 	}
 	if (a.verdict == EVS_DROP)
 		return drop_by(x, k, a.reason);
+	if (a.verdict == EVS_PACKETS && k->plan.gives && k->trace == NULL) {
+		k->waits = true; // the fields that others before it give, given
+		return DROP_NONE;
+	}
 	if (a.sets != 0)
 		rewrite_from(k, &a);
 	if (a.verdict == EVS_PACKETS) {
@@ -202,6 +206,12 @@ enum drop ext_flow_in(struct walk *k, struct pkt *p, const void *arg)
 		k->plan.tells = true;
 		k->plan.tell |= UINT64_C(1) << x->index;
 	}
+	return DROP_NONE;
+}
+
+enum drop ext_passes_in(struct walk *k, struct pkt *p, const void *x)
+{
+	(void)k, (void)p, (void)x;
 	return DROP_NONE;
 }
 
@@ -270,6 +280,14 @@ static void view(struct evs_packet *v, const struct pkt *p, uint32_t source, uin
 	};
 }
 
+// Times and counts go in steps, which distances must not follow (the finalizer of splitmix64).
+static uint64_t mixed(uint64_t x)
+{
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
+	x = (x ^ x >> 27) * 0x94d049bb133111eb;
+	return x ^ x >> 31;
+}
+
 // Whether this packet is one of the sample. The distances are even in the mean, so that no pattern of traffic fits them.
 static bool is_sampled(struct ext_counters *n, uint32_t rate, uint64_t random)
 {
@@ -279,7 +297,7 @@ static bool is_sampled(struct ext_counters *n, uint32_t rate, uint64_t random)
 		n->sample--;
 		return false;
 	}
-	n->sample = 1 + (random * 0x9e3779b97f4a7c15 >> 33) % (2 * (uint64_t)rate - 1);
+	n->sample = 1 + mixed(random) % (2 * (uint64_t)rate - 1);
 	return true;
 }
 
@@ -295,9 +313,11 @@ static void views_make(const struct ext *x, struct worker *w, struct pkt *pkts, 
 		return;
 	}
 	for (uint16_t i = 0; i < n; i++) {
-		if (drops[i] != DROP_NONE || !is_sampled(count, rate, w->now_tsc + i))
+		if (drops[i] != DROP_NONE ||
+		    !is_sampled(count, rate, w->now_tsc + (count->packets << 32) + i))
 			continue;
-		view(&vs->v[vs->n], &pkts[i], w->walk.in->id, dst != NULL ? dst->id : EVS_NO_PORT);
+		view(&vs->v[vs->n], &pkts[i], w->walk.nobody ? EVS_NO_PORT : w->walk.in->id,
+		     dst != NULL ? dst->id : EVS_NO_PORT);
 		vs->list[vs->n] = &vs->v[vs->n];
 		vs->at[vs->n++] = i;
 	}
@@ -318,7 +338,6 @@ static void verdicts(const struct ext *x, struct worker *w, const struct views *
 		}
 		drops[vs->at[i]] = DROP_EXTENSION;
 		w->details[x->details[v->reason < x->n_reasons ? v->reason : 0]]++;
-		count->drops++;
 	}
 }
 

@@ -68,5 +68,5 @@ const struct snap_feature *const snap_features[] = {&port_feature, &vlan_feature
 
 int main(void)
 {
-	return differential_run("differential_l4");
+	return differential_run("differential_l4", NULL);
 }

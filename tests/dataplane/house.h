@@ -32,8 +32,9 @@ extern const uint8_t MAC_A[6], MAC_B[6], MAC_C[6], MAC_ALL[6];
 // Runs a suite in this process and returns main()'s status. Without workers the test's own thread does the
 // rounds; with some, they poll by themselves and expectations wait.
 int house_run(Suite *s, uint16_t n_workers);
-void house_setup(void);    // before each test: nothing configured
-void house_teardown(void); // after each test: checks and removes everything
+const char *house_dir(void); // ours alone, removed at the end
+void house_setup(void);      // before each test: nothing configured
+void house_teardown(void);   // after each test: checks and removes everything
 
 // Configuration through the change engine. `text` is JSON with single quotes for double ones; NULL = {}.
 void sw(const char *name, const char *kind);

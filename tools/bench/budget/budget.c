@@ -8,6 +8,7 @@
 #include "dp/snap.h"
 #include "guest.h"
 #include "rig.h"
+#include "tests/ext/hooks.h"
 
 #define WARM_BURSTS 1000
 #define BURSTS      1000
@@ -15,6 +16,7 @@
 #define MANY_FLOWS  1000
 #define MANY_PORTS  200
 #define MANY_SWITCH 50
+#define N_FILTERS   8
 #define GROW_TURNS  64
 #define RING_SWITCH 200 // and the next: numbers that no other has
 
@@ -112,7 +114,9 @@ static void measure_rings(const char *what, int number, bool packed)
 
 int main(int argc, char **argv)
 {
-	must(argc == 2, "usage: budget STATE");
+	static struct hooks passes;
+
+	must(argc == 3, "usage: budget STATE FILTER");
 	guests_init();
 	start(argv[1]);
 	switch_make(0);
@@ -130,6 +134,10 @@ int main(int argc, char **argv)
 		port_make(MANY_PORTS + i, i);
 	}
 	measure("mixed-50-switches", true, FEW_FLOWS);
+	for (int i = 0; i < N_FILTERS; i++)
+		extension_make(i, 0, argv[2], &passes);
+	measure("mixed-8-filters", true, FEW_FLOWS);
+	must(passes.n_in > 0, "no filter was asked");
 	measure_rings("v2v-split", RING_SWITCH, false);
 	measure_rings("v2v-packed", RING_SWITCH + 1, true);
 	fflush(stdout);

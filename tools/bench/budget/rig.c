@@ -1,5 +1,6 @@
 // The switch of rig.h: its driver, its configuration through the change engine, its traffic. Control thread.
 #include "rig.h"
+#include "ext/ext_feature.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -129,6 +130,17 @@ void switch_make(int number)
 	struct edit d = {.kind = "switch", .conf = json_pack("{s:s}", "kind", "internal")};
 
 	snprintf(d.name, sizeof(d.name), "sw%d", number);
+	edit(&d);
+}
+
+void extension_make(int number, int sw, const char *path, struct hooks *h)
+{
+	struct edit d = {.kind = "ext",
+			 .conf = json_pack("{s:o, s:s, s:{s:I}}", "switch", json_sprintf("sw%d", sw), "path",
+					   path, "config", "hooks", (json_int_t)(uintptr_t)h)};
+
+	ext_trust_set("/nonexistent", true);
+	snprintf(d.name, sizeof(d.name), "ext%d", number);
 	edit(&d);
 }
 

@@ -10,6 +10,7 @@
 
 #define FRAME_BYTES 60
 
+struct hooks;
 struct rte_mbuf;
 
 struct burst {
@@ -24,6 +25,8 @@ void start(const char *state);        // with its state in a new file of this na
 void switch_make(int number);
 struct port *port_make(int number, int sw);                      // up, of switch `sw`
 struct port *port_make_of(const char *kind, int number, int sw); // of the driver that claims KIND:NUMBER
+// A scripted extension (tests/ext) for switch `sw`.
+void extension_make(int number, int sw, const char *path, struct hooks *h);
 
 // UDP from one end to the other, between the pair of addresses `flow`: 10 + from in front, the pair behind.
 void frame_write(uint8_t *f, int from, uint32_t flow);
