@@ -34,15 +34,17 @@ static void count_sent(struct worker *w, const struct snap_port *dst, uint16_t s
 }
 
 // A frame from the mailbox leaves it: its source may have been removed meanwhile.
-static void count_held(struct worker *w, uint16_t src, enum drop reason)
+static void count_held(struct worker *w, const struct snap_port *dst, const struct pkt *p, enum drop reason)
 {
-	const struct snap_port *in = src < w->snap->n_ports ? w->snap->ports[src] : NULL;
+	const struct snap_port *in = p->src < w->snap->n_ports ? w->snap->ports[p->src] : NULL;
 
 	if (in == NULL)
 		return;
 	worker_counters(w, in)->held_out++;
-	if (reason != DROP_NONE)
-		worker_drop(w, in, reason, 1);
+	if (reason == DROP_NONE)
+		return;
+	worker_drop(w, in, reason, 1);
+	worker_tell(w, in, p, reason, dst);
 }
 
 // What a packet in a mailbox has to remember, at the begin of its first buffer.
@@ -74,6 +76,14 @@ static void slip_read(const struct rte_mbuf *m, struct pkt *p)
 	p->ip_proto = s.ip_proto;
 }
 
+static void asking_count(struct worker *w, const struct snap_port *dst, const struct snap_port *in,
+			 const struct pkt *p, const struct outcome *o)
+{
+	txq_count(w, dst, in, o);
+	if (o->sent < o->n)
+		worker_tell(w, in, p, o->why, dst);
+}
+
 static void drain_asking(struct worker *w, const struct snap_port *dst, struct txq *q, struct pkt **list,
 			 uint16_t n)
 {
@@ -85,8 +95,8 @@ static void drain_asking(struct worker *w, const struct snap_port *dst, struct t
 		const struct snap_port *in = src < w->snap->n_ports ? w->snap->ports[src] : NULL;
 
 		if (in != NULL)
-			txq_count(w, dst, in, &out[i]);
-		count_held(w, src, DROP_NONE);
+			asking_count(w, dst, in, list[i], &out[i]);
+		count_held(w, dst, list[i], DROP_NONE);
 		pkt_free(list[i]);
 	}
 }
@@ -119,7 +129,7 @@ static void drain(struct worker *w, const struct snap_port *dst, struct txq *q)
 		for (uint32_t i = 0; i < n; i++) {
 			if (i < sent && src[i] < w->snap->n_ports && w->snap->ports[src[i]] != NULL)
 				count_sent(w, dst, src[i], bytes[i]);
-			count_held(w, src[i], i < sent ? DROP_NONE : txq_refusal(dst));
+			count_held(w, dst, list[i], i < sent ? DROP_NONE : txq_refusal(dst));
 			pkt_free(list[i]);
 		}
 	}
@@ -142,7 +152,7 @@ static __attribute__((noinline)) void send_direct_asking(struct worker *w, const
 
 	txq_send_asking(w, dst, q, b->p, b->n, out);
 	for (uint16_t i = 0; i < b->n; i++)
-		txq_count(w, dst, in, &out[i]);
+		asking_count(w, dst, in, b->p[i], &out[i]);
 }
 
 // What is in other batches, too, may have got another tag there.
@@ -178,11 +188,14 @@ static void send_direct(struct worker *w, const struct snap_port *dst, struct tx
 	const struct snap_port *in = w->snap->ports[b->p[0]->src];
 
 	worker_counters(w, in)->delivered += sent;
-	if (sent < b->n)
-		worker_drop(w, in, txq_refusal(dst), b->n - sent);
+	if (likely(sent == b->n))
+		return;
+	worker_drop(w, in, txq_refusal(dst), b->n - sent);
+	for (uint16_t i = sent; i < b->n; i++)
+		worker_tell(w, in, b->p[i], txq_refusal(dst), dst);
 }
 
-static void leave_in_mailbox(struct worker *w, struct txq *q, struct tx_batch *b)
+static void leave_in_mailbox(struct worker *w, const struct snap_port *dst, struct txq *q, struct tx_batch *b)
 {
 	const struct snap_port *in = w->snap->ports[b->p[0]->src];
 
@@ -195,6 +208,7 @@ static void leave_in_mailbox(struct worker *w, struct txq *q, struct tx_batch *b
 
 		if (m == NULL) {
 			worker_drop(w, in, DROP_NO_MEMORY, 1);
+			worker_tell(w, in, p, DROP_NO_MEMORY, dst);
 			continue;
 		}
 		m->port = p->src;
@@ -208,6 +222,7 @@ static void leave_in_mailbox(struct worker *w, struct txq *q, struct tx_batch *b
 		}
 		worker_counters(w, in)->held_out++;
 		worker_drop(w, in, DROP_TX_BUSY, 1);
+		worker_tell(w, in, p, DROP_TX_BUSY, dst);
 		if (!last)
 			rte_pktmbuf_free(m);
 	}
@@ -218,7 +233,7 @@ static void leave_in_mailbox(struct worker *w, struct txq *q, struct tx_batch *b
 void txq_send(struct worker *w, const struct snap_port *dst, struct txq *q, struct tx_batch *b)
 {
 	if (!txq_enter(q)) {
-		leave_in_mailbox(w, q, b);
+		leave_in_mailbox(w, dst, q, b);
 	} else {
 		if (unlikely(!rte_ring_empty(q->mailbox)))
 			drain(w, dst, q);

@@ -129,6 +129,23 @@ static inline enum drop pull_and_parse(struct pkt *p)
 	return drop;
 }
 
+void worker_tell_watches(struct worker *w, const struct snap_port *src, const struct pkt *p,
+			 const struct drop_note *note)
+{
+	for (uint8_t i = 0; i < src->n_watches; i++)
+		src->watches[i].fn(w, p, note, src->watches[i].state);
+}
+
+static __attribute__((noinline)) void tell_all(struct worker *w, const struct pkt *pkts, const uint8_t *drops,
+					       uint16_t n, const struct snap_port *dst)
+{
+	for (uint16_t i = 0; i < n; i++)
+		if (drops[i] != DROP_NONE)
+			worker_tell_watches(
+			    w, w->walk.in, &pkts[i],
+			    &(struct drop_note){drops[i], drops[i] == DROP_EXTENSION ? w->whys[i] : 0, dst});
+}
+
 static void ops_run(struct worker *w, const struct snap_port *of, uint16_t ops, struct pkt *pkts,
 		    uint8_t *drops, uint16_t n, const struct snap_port *dst)
 {
@@ -138,6 +155,8 @@ static void ops_run(struct worker *w, const struct snap_port *of, uint16_t ops, 
 
 		op->run(w, pkts, drops, n, dst, op->state);
 	}
+	if (unlikely(w->walk.in->n_watches != 0))
+		tell_all(w, pkts, drops, n, dst);
 }
 
 // Counts the dropped ones from `at` on, up to the next that goes on. Returns where that is, and in *end where
@@ -159,8 +178,10 @@ static void deliver_or_drop(struct worker *w, struct port_counters *n, struct pk
 	const struct snap_port *dst = w->snap->ports[d->port];
 	uint8_t drop = DROP_NONE;
 
-	if (unlikely(d->ops != 0))
+	if (unlikely(d->ops != 0)) {
+		w->out = d;
 		ops_run(w, dst, d->ops, p, &drop, 1, dst);
+	}
 	if (likely(drop == DROP_NONE))
 		deliver(w, p, d);
 	else
@@ -187,10 +208,12 @@ static void run_flood(struct worker *w, struct port_counters *n, struct pkt *p)
 	struct flood_run f = {0};
 
 	walk_flood(&w->walk, p, flood_one, &f);
-	if (f.n == 0)
-		n->dropped[DROP_NO_DESTINATION]++;
-	else
+	if (f.n > 0) {
 		n->made += f.n - 1;
+		return;
+	}
+	n->dropped[DROP_NO_DESTINATION]++;
+	worker_tell(w, w->walk.in, p, DROP_NO_DESTINATION, NULL);
 }
 
 // Destinations that are down at this moment take nothing: one that is known is missed, of several the others do.
@@ -204,10 +227,14 @@ static void run_dests(struct worker *w, struct port_counters *n, struct pkt *p, 
 		deliver_or_drop(w, n, p, &plan->dests[i]);
 		n_up++;
 	}
-	if (likely(n_up > 0))
+	if (likely(n_up > 0)) {
 		n->made += n_up - 1;
-	else
-		n->dropped[plan->n_dests == 1 ? DROP_PORT_DOWN : DROP_NO_DESTINATION]++;
+		return;
+	}
+	enum drop drop = plan->n_dests == 1 ? DROP_PORT_DOWN : DROP_NO_DESTINATION;
+
+	n->dropped[drop]++;
+	worker_tell(w, w->walk.in, p, drop, w->snap->ports[plan->dests[0].port]);
 }
 
 static void run_each(struct worker *w, struct pkt *p, const struct plan *plan)
@@ -217,6 +244,7 @@ static void run_each(struct worker *w, struct pkt *p, const struct plan *plan)
 	// Several receivers get the same bytes, whatever the sender writes meanwhile.
 	if (unlikely(plan->flood || plan->n_dests > 1) && !pkt_own(w, p)) {
 		n->dropped[DROP_NO_MEMORY]++;
+		worker_tell(w, w->walk.in, p, DROP_NO_MEMORY, NULL);
 		return;
 	}
 	// Held while destinations are still being added, so that a flush in between takes nothing away.
@@ -253,6 +281,7 @@ static __attribute__((noinline)) void run_one_asked(struct worker *w, struct pkt
 	const struct snap_port *dst = w->snap->ports[d->port];
 	uint8_t drops[PKT_BURST];
 
+	w->out = d;
 	ops_run(w, dst, d->ops, pkts, drops, n, dst);
 	for (uint16_t at = 0, end; at < n; at = end)
 		if ((at = passed_next(worker_counters(w, w->walk.in), drops, at, n, &end)) < n)
@@ -269,6 +298,8 @@ static __attribute__((noinline)) void run_passed(struct worker *w, struct pkt *p
 			run_each(w, &pkts[i], plan);
 	} else if (!walk_is_up(w->snap->ports[d->port])) {
 		worker_drop(w, w->walk.in, DROP_PORT_DOWN, n);
+		for (uint16_t i = 0; i < n; i++)
+			worker_tell(w, w->walk.in, &pkts[i], DROP_PORT_DOWN, w->snap->ports[d->port]);
 	} else if (d->ops != 0) {
 		run_one_asked(w, pkts, n, d);
 	} else {
@@ -300,6 +331,7 @@ static void walk_on(struct worker *w, struct pkt *p, uint8_t from)
 
 	if (drop != DROP_NONE) {
 		worker_drop(w, k->in, drop, 1);
+		worker_tell(w, k->in, p, drop, NULL);
 		return;
 	}
 	walk_packet(k, p, from);
@@ -321,10 +353,15 @@ static __attribute__((noinline)) void run_asked(struct worker *w, struct pkt *pk
 		walk_on(w, &pkts[i], again);
 }
 
-static __attribute__((noinline)) void run_dropped(struct worker *w, uint16_t n, const struct plan *plan)
+static __attribute__((noinline)) void run_dropped(struct worker *w, struct pkt *pkts, uint16_t n,
+						  const struct plan *plan)
 {
 	worker_drop(w, w->walk.in, plan->drop, n);
 	w->details[plan->why] += n;
+	if (unlikely(w->walk.in->n_watches != 0))
+		for (uint16_t i = 0; i < n; i++)
+			worker_tell_watches(w, w->walk.in, &pkts[i],
+					    &(struct drop_note){plan->drop, plan->why, NULL});
 }
 
 static __attribute__((noinline)) void run_ops(struct worker *w, struct pkt *pkts, uint16_t n,
@@ -346,7 +383,7 @@ void worker_run(struct worker *w, struct pkt *pkts, uint16_t n, const struct pla
 		   walk_is_up(w->snap->ports[d->port])))
 		run_one(w, pkts, n, d);
 	else if (unlikely(plan->drop != DROP_NONE))
-		run_dropped(w, n, plan);
+		run_dropped(w, pkts, n, plan);
 	else if (unlikely(plan->ops != 0))
 		run_ops(w, pkts, n, plan);
 	else
@@ -423,8 +460,10 @@ void worker_burst(struct worker *w, struct rxq *q, struct pkt *pkts, uint16_t n)
 		drops[i] = pull_and_parse(&pkts[i]);
 		bytes += pkts[i].len;
 		w->owns |= pkts[i].m != NULL;
-		if (unlikely(drops[i] != DROP_NONE))
+		if (unlikely(drops[i] != DROP_NONE)) {
 			count->dropped[drops[i]]++;
+			worker_tell(w, in, &pkts[i], drops[i], NULL);
+		}
 	}
 	count->rx_bytes += bytes;
 	count->rx_packets += n;
@@ -469,6 +508,7 @@ void worker_insert(struct worker *w, struct rte_mbuf *m, const struct snap_port 
 
 	if (drop != DROP_NONE) {
 		worker_drop(w, in, drop, 1);
+		worker_tell(w, in, p, drop, NULL);
 	} else if (to != NULL) {
 		insert_to(w, p, to);
 	} else {
