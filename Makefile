@@ -36,9 +36,11 @@ DPHARN   := $(patsubst %.c,$(BUILD)/%.o,$(filter-out %_test.c,$(wildcard tests/d
 FRONTOBJ := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/bench/front/*.c))
 BUDGET   := $(BUILD)/tools/bench/budget/budget $(BUILD)/tools/bench/budget/l4
 BUDGETRIG := $(BUILD)/tools/bench/budget/rig.o $(BUILD)/tools/bench/budget/guest.o
+# An extension: the public header, and nothing else of ours.
+CAPTURE  := $(patsubst %.c,$(BUILD)/%.o,$(wildcard ext/capture/*.c))
 FUZZERS  := $(patsubst tests/fuzz/%_fuzz.c,$(BUILD)/tests/fuzz/%_fuzz,$(wildcard tests/fuzz/*_fuzz.c))
 
-all: $(BUILD)/evswitchd $(BUILD)/evsctl $(BUILD)/evs-sign
+all: $(BUILD)/evswitchd $(BUILD)/evsctl $(BUILD)/evs-sign $(BUILD)/ext/capture.so
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
@@ -55,6 +57,14 @@ $(BUILD)/evsctl: $(CTLOBJ) $(BUILD)/libevs.a
 $(BUILD)/evs-sign: $(SIGNOBJ) $(BUILD)/libevs.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(EVLINK) $^ $(shell pkg-config --libs libcrypto) -o $@
+$(CAPTURE): $(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) -std=gnu17 $(CFLAGS) $(WARN) $(filter-out -fPIE,$(HARDEN)) -fPIC $(SANFLAG) -D_GNU_SOURCE \
+		-Iext/include -MMD -MP -c $< -o $@
+$(BUILD)/ext/capture.so: $(CAPTURE)
+	$(call say,LINK,$@)
+	$(Q)$(CC) -shared -Wl,-z,relro,-z,now -Wl,--as-needed $(SANFLAG) $(LDFLAGS) $^ -lpcap -lpthread -o $@
 $(BUILD)/bench-front: $(FRONTOBJ)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(EVLINK) $^ -lpthread -o $@
@@ -116,6 +126,6 @@ install: all man
 clean:
 	rm -rf build
 
--include $(OBJ:.o=.d) $(CTLOBJ:.o=.d) $(SIGNOBJ:.o=.d) $(FRONTOBJ:.o=.d) $(UNIT:=.d) $(UNITRIG:.o=.d) $(DPTEST:=.d) $(DPHARN:.o=.d) $(BUDGET:=.d) $(BUDGETRIG:.o=.d) $(FUZZERS:=.d)
+-include $(OBJ:.o=.d) $(CAPTURE:.o=.d) $(CTLOBJ:.o=.d) $(SIGNOBJ:.o=.d) $(FRONTOBJ:.o=.d) $(UNIT:=.d) $(UNITRIG:.o=.d) $(DPTEST:=.d) $(DPHARN:.o=.d) $(BUDGET:=.d) $(BUDGETRIG:.o=.d) $(FUZZERS:=.d)
 .PHONY: all man run setup setup-test test test-programs front bench bench-budget budget-program fuzz fuzz-programs lint fmt install clean
 .SECONDARY:

@@ -16,6 +16,7 @@
 #include "ext_feature.h"
 #include "ext_kind.h"
 #include "load.h"
+#include "methods.h"
 #include "ports.h"
 
 static struct ext *exts[MAX_EXTS];
@@ -188,6 +189,9 @@ static int steps_build(const struct port *p, struct snap_port *sp, struct err *e
 		}
 		details_take(chain[i]);
 		steps_in(chain[i], sp);
+		if (chain[i]->is.dropped != NULL && chain[i]->is.kind == EVS_CAPTURE &&
+		    atomic_load(&chain[i]->watches_drops))
+			snap_watch(sp, ext_dropped, chain[i]);
 	}
 	for (uint16_t i = n; i-- > 0;)
 		if (ext_is_shown(chain[i]))
@@ -282,14 +286,17 @@ static void end_work(void *ext)
 
 static void end_done(void *ext)
 {
+	ext_calls_end(ext, "was unloaded");
 	ext_free(ext);
 }
 
-static void ext_end(void *ext)
+void ext_end(void *ext)
 {
 	struct ext *x = ext;
 
 	x->leaving = true;
+	if (x->state == EXT_UP || x->state == EXT_FAULTED)
+		ext_methods_del(x);
 	for (uint8_t r = 0; r < EXT_MAX_REASONS; r++)
 		drop_detail_give(x->details[r]);
 	memset(x->details, 0, sizeof(x->details));
@@ -374,12 +381,50 @@ static void loaded(void *arg)
 
 	if (was != NULL)
 		atomic_compare_exchange_strong(&forwards[x->switch_index], &was, x);
-	if (ext_is_callable(x))
+	if (ext_is_callable(x)) {
 		x->state = EXT_UP;
-	else
+		ext_methods_add(x);
+	} else {
 		state_fail(x, EXT_FAILED, l->err.text);
-	if (x->state == EXT_FAILED)
 		log_error("ext %s: %s", x->conf.name, x->why);
+	}
+}
+
+static void start_work(void *arg)
+{
+	struct err e = {0};
+
+	loading_work(arg, &e);
+}
+
+static void start_done(void *arg)
+{
+	struct loading *l = arg;
+
+	loaded(l);
+	ext_switch_dirty(l->x->switch_index);
+	change_touch(NULL, NULL);
+	loading_free(l);
+}
+
+struct ext *ext_start(const char *name, const json_t *conf, struct err *e)
+{
+	struct ext *x = ext_create(name, conf, e);
+	struct loading *l = calloc(1, sizeof(*l));
+
+	if (x == NULL || l == NULL || (l->ports = ext_ports_now(x)) == NULL) {
+		if (x != NULL) {
+			err_set(e, -ENOMEM, "ext %s: out of memory", name);
+			ext_free(x);
+		}
+		free(l);
+		return NULL;
+	}
+	x->bundled = true;
+	l->x = x;
+	l->restore = true;
+	job_run("ext start", start_work, start_done, l);
+	return x;
 }
 
 static int load_begin(struct change *ch, struct ext *x, struct ext *old, struct err *e)

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "blame.h"
+#include "bundled.h"
 #include "ctrl/api/conf.h"
 #include "ctrl/api/event.h"
 #include "ctrl/api/jobs.h"
@@ -15,6 +16,7 @@
 #include "ctrl/api/value.h"
 #include "dp/inject.h"
 #include "dp/worker.h"
+#include "methods.h"
 #include "ports.h"
 
 #define MAX_SENT 1024 // frames on their way to the control thread
@@ -86,6 +88,14 @@ static void host_revoke(struct evs_instance *i, uint32_t port)
 static void host_sample(struct evs_instance *i, uint32_t rate)
 {
 	atomic_store(&ext_of(i)->sample_rate, rate);
+}
+
+static void host_watch_drops(struct evs_instance *i, bool on)
+{
+	struct ext *x = ext_of(i);
+
+	if (atomic_exchange(&x->watches_drops, on) != on)
+		atomic_store(&x->revoke, true); // what watches is built into ports' snapshots
 }
 
 static bool is_on_jobs(void)
@@ -164,6 +174,8 @@ const struct evs_host ext_host = {
     .port_next = host_port_next,
     .port_find = host_port_find,
     .send = host_send,
+    .read = ext_packet_read,
+    .watch_drops = host_watch_drops,
 };
 
 // What was asked from other threads
@@ -186,6 +198,7 @@ static void fault_hear(struct ext *x)
 	snprintf(x->why, sizeof(x->why), "%s", text);
 	log_error("ext %s: taken out: %s", x->conf.name, text);
 	event_emit("extension-faulted", x->conf.name, "%s", text);
+	ext_calls_end(x, "was taken out");
 	conf_set_soon("ext", x->conf.name, json_pack("{s:s}", "faulted", text));
 }
 
@@ -211,6 +224,7 @@ void ext_tick(void *arg)
 	(void)arg;
 	if (++n % LOOK_TICKS == 0)
 		blame_look();
+	bundled_look();
 	for (uint16_t i = 0; i < MAX_EXTS; i++) {
 		struct ext *x = ext_at(i);
 

@@ -15,6 +15,7 @@
 #include "dp/snap.h"
 #include "dp/worker.h"
 
+#define MAX_PIECES  512
 #define GUARD       64 // bytes around what an extension may write to
 #define GUARD_VALUE 0xa5
 
@@ -240,17 +241,23 @@ enum drop ext_gone_out(struct walk *k, const struct pkt *p, const struct snap_po
 
 // Packet calls
 
+struct view {
+	struct evs_packet v;
+	const struct pkt *p;
+};
+
 struct views {
 	uint32_t n;
 	uint8_t at[PKT_BURST]; // of which packet
 	struct evs_packet *list[PKT_BURST];
-	struct evs_packet v[PKT_BURST];
+	struct view of[PKT_BURST];
 };
 
-static void view(struct evs_packet *v, const struct pkt *p, uint32_t source, uint32_t destination)
+static void view_make(struct view *to, const struct pkt *p, uint32_t source, uint32_t destination)
 {
-	*v = (struct evs_packet){
-	    .size = sizeof(*v),
+	to->p = p;
+	to->v = (struct evs_packet){
+	    .size = sizeof(to->v),
 	    .length = p->len,
 	    .data = p->data,
 	    .safe = RTE_MIN(p->head_len, p->len),
@@ -293,8 +300,14 @@ static void views_make(const struct ext *x, struct worker *w, struct pkt *pkts, 
 	for (uint16_t i = 0; i < n; i++) {
 		if (drops[i] != DROP_NONE || !is_sampled(count, rate, w->now_tsc + i))
 			continue;
-		view(&vs->v[vs->n], &pkts[i], w->walk.in->id, dst != NULL ? dst->id : EVS_NO_PORT);
-		vs->list[vs->n] = &vs->v[vs->n];
+		struct view *v = &vs->of[vs->n];
+
+		view_make(v, &pkts[i], w->walk.in->id, dst != NULL ? dst->id : EVS_NO_PORT);
+		if (dst != NULL) {
+			v->v.tagged = w->out->tagged;
+			v->v.tci = w->out->tci;
+		}
+		vs->list[vs->n] = &v->v;
 		vs->at[vs->n++] = i;
 	}
 }
@@ -304,7 +317,7 @@ static void verdicts(const struct ext *x, struct worker *w, const struct views *
 	struct ext_counters *count = &x->threads[w->index].n;
 
 	for (uint32_t i = 0; i < vs->n; i++) {
-		const struct evs_packet *v = &vs->v[i];
+		const struct evs_packet *v = &vs->of[i].v;
 
 		if (likely(v->verdict == EVS_PASS))
 			continue;
@@ -313,7 +326,8 @@ static void verdicts(const struct ext *x, struct worker *w, const struct views *
 			continue;
 		}
 		drops[vs->at[i]] = DROP_EXTENSION;
-		w->details[x->details[v->reason < x->n_reasons ? v->reason : 0]]++;
+		w->whys[vs->at[i]] = x->details[v->reason < x->n_reasons ? v->reason : 0];
+		w->details[w->whys[vs->at[i]]]++;
 		count->drops++;
 	}
 }
@@ -350,7 +364,7 @@ struct writable {
 static void writable_make(struct views *vs, struct writable *to)
 {
 	for (uint32_t i = 0; i < vs->n; i++) {
-		struct evs_packet *v = &vs->v[i];
+		struct evs_packet *v = &vs->of[i].v;
 
 		v->safe = RTE_MIN(v->safe, PKT_HEAD);
 		memset(to->bytes[i], GUARD_VALUE, sizeof(to->bytes[i]));
@@ -430,4 +444,50 @@ void ext_packets_out(struct worker *w, struct pkt *pkts, uint8_t *drops, uint16_
 		return;
 	packets_give(x, w, x->is.packets_out, &vs);
 	verdicts(x, w, &vs, drops);
+}
+
+uint32_t ext_packet_read(const struct evs_packet *v, uint32_t offset, void *to, uint32_t n)
+{
+	const struct pkt *p = ((const struct view *)v)->p;
+	struct iovec iov[MAX_PIECES];
+	uint16_t n_iov = pkt_iov(p, iov, MAX_PIECES);
+	uint32_t done = 0;
+
+	for (uint16_t i = 0; i < n_iov && done < n; i++) {
+		if (offset >= iov[i].iov_len) {
+			offset -= iov[i].iov_len;
+			continue;
+		}
+		uint32_t part = RTE_MIN(iov[i].iov_len - offset, n - done);
+
+		memcpy((char *)to + done, (const char *)iov[i].iov_base + offset, part);
+		done += part;
+		offset = 0;
+	}
+	return done;
+}
+
+void ext_dropped(struct worker *w, const struct pkt *p, const struct drop_note *note, void *state)
+{
+	const struct ext *x = state;
+	struct ext_counters *count = &x->threads[w->index].n;
+	struct view v;
+	struct evs_call c;
+	const struct evs_drop d = {.size = sizeof(d),
+				   .stage = drop_stage(note->reason),
+				   .reason = drop_name(note->reason),
+				   .text =
+				       note->why != 0 ? drop_detail_text(note->why) : drop_text(note->reason),
+				   .extension = note->why != 0 ? drop_detail_owner(note->why) : ""};
+
+	if (is_gone(x))
+		return;
+	view_make(&v, p, w->snap->ports[p->src]->id, note->dst != NULL ? note->dst->id : EVS_NO_PORT);
+	call_begin(x, w, &c);
+	uint64_t from = rte_rdtsc();
+
+	x->is.dropped(x->self, &c, &v.v, &d);
+	count->cycles += rte_rdtsc() - from;
+	count->packets++;
+	blame_leave(c.worker);
 }
