@@ -260,7 +260,7 @@ static void call_worked(void *arg)
 
 	c->n_jobs--;
 	c->ended |= c->kept_by == NULL;
-	if (!c->ended && c->gone)
+	if (!c->ended && c->gone && !c->kept_by->leaving)
 		gone_tell(c);
 	settle(c);
 }
@@ -271,7 +271,8 @@ static void client_gone(struct request *rq, void *arg)
 
 	(void)rq;
 	c->gone = true;
-	if (c->n_jobs == 0 && !c->ended)
+	// One that is about to be destroyed ends it all the same.
+	if (c->n_jobs == 0 && !c->ended && !c->kept_by->leaving)
 		gone_tell(c);
 }
 
