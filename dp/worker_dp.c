@@ -146,10 +146,10 @@ static __attribute__((noinline)) void tell_all(struct worker *w, const struct pk
 			    &(struct drop_note){drops[i], drops[i] == DROP_EXTENSION ? w->whys[i] : 0, dst});
 }
 
+// Each of `drops` is DROP_NONE before.
 static void ops_run(struct worker *w, const struct snap_port *of, uint16_t ops, struct pkt *pkts,
 		    uint8_t *drops, uint16_t n, const struct snap_port *dst)
 {
-	memset(drops, DROP_NONE, n);
 	for (uint16_t left = ops; left != 0; left &= left - 1) {
 		const struct op *op = &of->ops[__builtin_ctz(left)];
 
@@ -157,6 +157,18 @@ static void ops_run(struct worker *w, const struct snap_port *of, uint16_t ops, 
 	}
 	if (unlikely(w->walk.in->n_watches != 0))
 		tell_all(w, pkts, drops, n, dst);
+}
+
+// Nothing was dropped, which is usual.
+static bool is_clean(const uint8_t drops[PKT_BURST])
+{
+	uint64_t d[PKT_BURST / sizeof(uint64_t)], any = 0;
+
+	static_assert(DROP_NONE == 0 && sizeof(d) == PKT_BURST, "compared at once");
+	memcpy(d, drops, sizeof(d));
+	for (size_t i = 0; i < sizeof(d) / sizeof(d[0]); i++)
+		any |= d[i];
+	return any == 0;
 }
 
 // Counts the dropped ones from `at` on, up to the next that goes on. Returns where that is, and in *end where
@@ -279,10 +291,14 @@ static __attribute__((noinline)) void run_one_asked(struct worker *w, struct pkt
 						    const struct dest *d)
 {
 	const struct snap_port *dst = w->snap->ports[d->port];
-	uint8_t drops[PKT_BURST];
+	uint8_t drops[PKT_BURST] = {DROP_NONE};
 
 	w->out = d;
 	ops_run(w, dst, d->ops, pkts, drops, n, dst);
+	if (likely(is_clean(drops))) {
+		run_one(w, pkts, n, d);
+		return;
+	}
 	for (uint16_t at = 0, end; at < n; at = end)
 		if ((at = passed_next(worker_counters(w, w->walk.in), drops, at, n, &end)) < n)
 			run_one(w, &pkts[at], end - at, d);
@@ -367,9 +383,13 @@ static __attribute__((noinline)) void run_dropped(struct worker *w, struct pkt *
 static __attribute__((noinline)) void run_ops(struct worker *w, struct pkt *pkts, uint16_t n,
 					      const struct plan *plan)
 {
-	uint8_t drops[PKT_BURST];
+	uint8_t drops[PKT_BURST] = {DROP_NONE};
 
 	ops_run(w, w->walk.in, plan->ops, pkts, drops, n, NULL);
+	if (likely(is_clean(drops))) {
+		run_asked(w, pkts, n, plan);
+		return;
+	}
 	for (uint16_t at = 0, end; at < n; at = end)
 		if ((at = passed_next(worker_counters(w, w->walk.in), drops, at, n, &end)) < n)
 			run_asked(w, &pkts[at], end - at, plan);
@@ -401,7 +421,7 @@ static void learn(struct worker *w, const struct pkt *p)
 static __attribute__((noinline)) void walk_run_ops(struct worker *w, struct pkt *p, struct flow_table *keep)
 {
 	struct plan plan = w->walk.plan; // behind it the walk may go on
-	uint8_t drop;
+	uint8_t drop = DROP_NONE;
 
 	if (plan.again != 0 && keep != NULL)
 		flow_compile(w, keep, p);

@@ -67,18 +67,29 @@ static void flow_out(void *self, const struct evs_call *call, const struct evs_f
 		a->verdict = EVS_PACKETS;
 }
 
-static uint64_t time_ns(void)
+struct clock {             // of a worker
+	uint64_t set_ns;   // in the calls' time, 0 = never
+	uint64_t ahead_ns; // of that is the time since 1970
+};
+
+// The time of the burst. The clock itself is looked at once a second: each look costs as much as a captured packet.
+static uint64_t time_ns(const struct evs_call *call)
 {
+	struct clock *c = call->local;
 	struct timespec t;
 
-	clock_gettime(CLOCK_REALTIME, &t);
-	return t.tv_sec * UINT64_C(1000000000) + t.tv_nsec;
+	if (c->set_ns == 0 || call->now_ns - c->set_ns > UINT64_C(1000000000)) {
+		clock_gettime(CLOCK_REALTIME, &t);
+		c->set_ns = call->now_ns;
+		c->ahead_ns = t.tv_sec * UINT64_C(1000000000) + t.tv_nsec - call->now_ns;
+	}
+	return call->now_ns + c->ahead_ns;
 }
 
 static void packets(struct capture *c, const struct evs_call *call, struct evs_packet *const *list,
 		    uint32_t n, enum side side)
 {
-	struct take t = {.host = c->host, .call = call, .side = side, .time_ns = time_ns()};
+	struct take t = {.host = c->host, .call = call, .side = side, .time_ns = time_ns(call)};
 
 	enter(c, call->worker);
 	for (unsigned i = 0; i < MAX_SESSIONS; i++) {
@@ -143,7 +154,7 @@ static void dropped(void *self, const struct evs_call *call, const struct evs_pa
 		if (s == NULL || !s->drops || (s->port != p->source && s->port != p->destination))
 			continue;
 		if (t.time_ns == 0) {
-			t.time_ns = time_ns();
+			t.time_ns = time_ns(call);
 			comment_make(comment, sizeof(comment), why);
 		}
 		t.side = s->port == p->source ? SIDE_IN : SIDE_OUT;
@@ -427,6 +438,7 @@ static const struct evs_method methods[] = {
     METHOD(.name = NULL)};
 
 EVS_EXTENSION(.name = "capture", .version = "1.0", .id = "6b0f8e0a-8f5e-4a58-9d1c-0d5c7c3e2a41",
-	      .kind = EVS_CAPTURE, .reads = EVS_READ_ETHERNET, .create = create, .destroy = destroy,
-	      .port = port, .flow_in = flow_in, .flow_out = flow_out, .packets_in = packets_in,
-	      .packets_out = packets_out, .object = "capture", .methods = methods, .dropped = dropped);
+	      .kind = EVS_CAPTURE, .worker_bytes = sizeof(struct clock), .reads = EVS_READ_ETHERNET,
+	      .create = create, .destroy = destroy, .port = port, .flow_in = flow_in, .flow_out = flow_out,
+	      .packets_in = packets_in, .packets_out = packets_out, .object = "capture", .methods = methods,
+	      .dropped = dropped);
