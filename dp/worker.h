@@ -111,6 +111,9 @@ static inline void worker_drop(struct worker *w, const struct snap_port *src, en
 // Tells whoever watches: of each packet whose drop is counted, while it is still there. `dst` may be NULL.
 void worker_tell_watches(struct worker *w, const struct snap_port *src, const struct pkt *p,
 			 const struct drop_note *note);
+// The same for what ops have dropped of a burst.
+void worker_tell_all(struct worker *w, const struct pkt *pkts, const uint8_t *drops, uint16_t n,
+		     const struct snap_port *dst);
 static inline void worker_tell(struct worker *w, const struct snap_port *src, const struct pkt *p,
 			       enum drop reason, const struct snap_port *dst)
 {

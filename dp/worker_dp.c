@@ -129,23 +129,6 @@ static inline enum drop pull_and_parse(struct pkt *p)
 	return drop;
 }
 
-void worker_tell_watches(struct worker *w, const struct snap_port *src, const struct pkt *p,
-			 const struct drop_note *note)
-{
-	for (uint8_t i = 0; i < src->n_watches; i++)
-		src->watches[i].fn(w, p, note, src->watches[i].state);
-}
-
-static __attribute__((noinline)) void tell_all(struct worker *w, const struct pkt *pkts, const uint8_t *drops,
-					       uint16_t n, const struct snap_port *dst)
-{
-	for (uint16_t i = 0; i < n; i++)
-		if (drops[i] != DROP_NONE)
-			worker_tell_watches(
-			    w, w->walk.in, &pkts[i],
-			    &(struct drop_note){drops[i], drops[i] == DROP_EXTENSION ? w->whys[i] : 0, dst});
-}
-
 // Each of `drops` is DROP_NONE before.
 static void ops_run(struct worker *w, const struct snap_port *of, uint16_t ops, struct pkt *pkts,
 		    uint8_t *drops, uint16_t n, const struct snap_port *dst)
@@ -156,7 +139,7 @@ static void ops_run(struct worker *w, const struct snap_port *of, uint16_t ops, 
 		op->run(w, pkts, drops, n, dst, op->state);
 	}
 	if (unlikely(w->walk.in->n_watches != 0))
-		tell_all(w, pkts, drops, n, dst);
+		worker_tell_all(w, pkts, drops, n, dst);
 }
 
 // Nothing was dropped, which is usual.
@@ -369,15 +352,25 @@ static __attribute__((noinline)) void run_asked(struct worker *w, struct pkt *pk
 		walk_on(w, &pkts[i], again);
 }
 
+// What stands in front of the step that drops them sees them all the same.
 static __attribute__((noinline)) void run_dropped(struct worker *w, struct pkt *pkts, uint16_t n,
 						  const struct plan *plan)
 {
-	worker_drop(w, w->walk.in, plan->drop, n);
-	w->details[plan->why] += n;
-	if (unlikely(w->walk.in->n_watches != 0))
-		for (uint16_t i = 0; i < n; i++)
-			worker_tell_watches(w, w->walk.in, &pkts[i],
+	const struct snap_port *in = w->walk.in;
+	uint8_t drops[PKT_BURST] = {DROP_NONE};
+
+	ops_run(w, in, plan->ops, pkts, drops, n, NULL);
+	for (uint16_t i = 0; i < n; i++) {
+		if (drops[i] != DROP_NONE) {
+			worker_drop(w, in, drops[i], 1);
+			continue;
+		}
+		worker_drop(w, in, plan->drop, 1);
+		w->details[plan->why]++;
+		if (unlikely(in->n_watches != 0))
+			worker_tell_watches(w, in, &pkts[i],
 					    &(struct drop_note){plan->drop, plan->why, NULL});
+	}
 }
 
 static __attribute__((noinline)) void run_ops(struct worker *w, struct pkt *pkts, uint16_t n,

@@ -13,7 +13,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import EVSCTL, Daemon, Refused, need, wait_for, wait_gone
+from conftest import EVSCTL, TOP, Daemon, Refused, need, wait_for, wait_gone
 from lan import Lan
 
 PROBE = 7777
@@ -77,7 +77,7 @@ class Capture:
 
 class Site:
     def __init__(self, directory):
-        self.lan = Lan(lambda **options: Daemon(directory, **options))
+        self.lan = Lan(lambda **options: Daemon(directory, allow_unsigned=True, **options))
         self.captures = []
 
     def start(self):
@@ -195,6 +195,31 @@ def test_drops_only_with_reason_and_stage(site, tmp_path):
     rows = without_probes(file, "udp.dstport", "frame.comment")
     assert [r[0] for r in rows] == ["20"]
     assert "classify" in rows[0][1] and "bridge-reserved" in rows[0][1]
+
+
+def test_drops_by_an_extension_with_its_name_and_words(site, tmp_path):
+    need("cc")
+    so, file = site.daemon.dir / "no_telnet.so", tmp_path / "d"
+    subprocess.run(["cc", "-shared", "-fPIC", f"-I{TOP}/ext/include", str(TOP / "ext/samples/no_telnet.c"), "-o", str(so)],
+                   check=True, timeout=60)
+    site.rpc("ext.load", name="fw", switch="sw0", path=str(so))
+
+    def telnet():
+        from scapy.layers.inet import IP, TCP
+        f = bytes(IP(src="10.9.9.9", dst="10.9.9.10") / TCP(sport=9, dport=23))
+        site.from_a.send(bytes.fromhex((site.b_mac + site.a_mac).replace(":", "")) + b"\x08\x00" + f)
+    try:
+        c = Capture(site, "d", "port", "a", "drops", "too", "filter", "tcp", "file", file).begun(telnet)
+
+        def told():
+            telnet()
+            return any(text for text, in fields(file, "frame.comment"))
+        wait_for(told, what="a drop was captured")
+        c.stop()
+        comments = {text for text, in fields(file, "frame.comment")}
+        assert comments == {"", "dropped at stage extension: extension fw: telnet is not allowed"}
+    finally:
+        site.rpc("ext.unload", name="fw")
 
 
 def test_the_tag_is_that_of_the_wire(site, tmp_path):
