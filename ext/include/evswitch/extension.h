@@ -367,8 +367,8 @@ struct evs_extension {
 	// that stay.
 	const char *object;
 	const struct evs_method *methods;
-	// [worker] Captures: a packet that is dropped, or one of its destinations is excluded, once host->watch_drops() has
-	// asked for it. `destination` is EVS_NO_PORT where none was known.
+	// [worker] Captures: a packet that is dropped, or that a packet call takes away from one of its destinations, once
+	// host->watch_drops() has asked for it. `destination` is EVS_NO_PORT where none was known.
 	void (*dropped)(void *self, const struct evs_call *call, const struct evs_packet *packet,
 			const struct evs_drop *why);
 };
