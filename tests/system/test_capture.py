@@ -13,7 +13,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import EVSCTL, TOP, Daemon, Refused, need, wait_for, wait_gone
+from conftest import BUILD, EVSCTL, TOP, Daemon, Refused, need, wait_for, wait_gone
 from lan import Lan
 
 PROBE = 7777
@@ -32,9 +32,9 @@ def tshark(file, *words):
     return r.stdout
 
 
-def fields(file, *names, only=""):
+def fields(file, *names, only="", options=()):
     words = [w for n in names for w in ("-e", n)]
-    out = tshark(file, *(["-Y", only] if only else []), "-T", "fields", *words)
+    out = tshark(file, *options, *(["-Y", only] if only else []), "-T", "fields", *words)
     return [line.split("\t") for line in out.splitlines()]
 
 
@@ -400,6 +400,34 @@ def test_methods_are_like_any_other(site):
     done = subprocess.run([EVSCTL, "--complete", "-s", str(site.daemon.socket), "capture", "st"], capture_output=True,
                           text=True, timeout=20, check=False).stdout.split()
     assert done == ["start", "stop"]
+
+
+def test_frames_of_guests_are_whole(make_daemon, tmp_path):
+    """Of guests' rings the switch has but the first bytes: checksums over all of the rest are right, on both sides."""
+    d, file = make_daemon().start(), tmp_path / "c"
+    d.ctl("switch", "add", "sw0", "kind", "private")
+    for i in (0, 1):
+        d.ctl("port", "add", f"vm{i}", "switch", "sw0", "type", "guest", "socket", f"{d.dir}/vm{i}.sock", "mode", "server")
+    front = subprocess.Popen([str(BUILD / "bench-front"), "--mode", "paced", "--rate", "2000", "--offload", "none", "--size",
+                              "1400", f"{d.dir}/vm0.sock", f"{d.dir}/vm1.sock"], stdout=subprocess.DEVNULL)
+    c = subprocess.Popen([EVSCTL, "-s", str(d.socket), "capture", "start", "c", "port", "vm0", "filter", "tcp", "file",
+                          str(file)], stderr=subprocess.PIPE, text=True)
+    try:
+        def captured():
+            rows = d.ctl("capture", "show")
+            return rows and rows[0]["packets"] > 200
+        wait_for(captured, 20, "packets of guests are captured")
+        d.ctl("capture", "stop", "c")
+        c.communicate(timeout=10)
+        rows = fields(file, "frame.interface_id", "frame.len", "frame.cap_len", "tcp.checksum.status",
+                      options=("-o", "tcp.check_checksum:TRUE"))
+        assert {r[0] for r in rows} == {"0", "1"}
+        assert {tuple(r[1:]) for r in rows} == {("1400", "1400", "1")}
+    finally:
+        for p in (front, c):
+            p.kill()
+            p.communicate()
+    d.stop()
 
 
 def test_nothing_of_it_is_kept(make_daemon, tmp_path):
