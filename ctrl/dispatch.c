@@ -64,22 +64,33 @@ static int method_find(const struct client *c, const json_t *message, const stru
 	return 0;
 }
 
-// Each descriptor parameter must name a descriptor that was sent and can be used that way.
+static int fd_check(const struct method *m, const struct param *p, int64_t index, const int *fds,
+		    unsigned n_fds, struct err *e)
+{
+	if (index >= n_fds)
+		return err_set(e, -EBADF, "%s: %s names descriptor %d, but %u came with the request", m->name,
+			       p->name, (int)index, n_fds);
+	int flags = fcntl(fds[index], F_GETFL);
+	int wrong = p->type == PARAM_INPUT ? O_WRONLY : O_RDONLY;
+
+	if (flags < 0 || (flags & O_PATH) || (flags & O_ACCMODE) == wrong)
+		return err_set(e, -EBADF, "%s: the descriptor for %s is not open for %s", m->name, p->name,
+			       p->type == PARAM_INPUT ? "reading" : "writing");
+	return 0;
+}
+
+// Each descriptor parameter must name descriptors that were sent and can be used that way.
 static int fds_check(const struct method *m, const json_t *params, const int *fds, unsigned n_fds,
 		     struct err *e)
 {
 	for (const struct param *p = m->params; p && p->name; p++) {
-		const json_t *index = json_object_get(params, p->name);
-		if ((p->type != PARAM_INPUT && p->type != PARAM_OUTPUT) || !json_is_integer(index))
+		const json_t *first = json_object_get(params, p->name);
+
+		if ((p->type != PARAM_INPUT && p->type != PARAM_OUTPUT) || !json_is_integer(first))
 			continue;
-		if (json_integer_value(index) >= n_fds)
-			return err_set(e, -EBADF, "%s: %s names descriptor %d, but %u came with the request",
-				       m->name, p->name, (int)json_integer_value(index), n_fds);
-		int flags = fcntl(fds[json_integer_value(index)], F_GETFL);
-		int wrong = p->type == PARAM_INPUT ? O_WRONLY : O_RDONLY;
-		if (flags < 0 || (flags & O_PATH) || (flags & O_ACCMODE) == wrong)
-			return err_set(e, -EBADF, "%s: the descriptor for %s is not open for %s", m->name,
-				       p->name, p->type == PARAM_INPUT ? "reading" : "writing");
+		for (unsigned i = 0; i < request_n_fds(p, params); i++)
+			if (fd_check(m, p, json_integer_value(first) + i, fds, n_fds, e) < 0)
+				return e->code;
 	}
 	return 0;
 }

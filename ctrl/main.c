@@ -10,6 +10,7 @@
 #include "ctrl/options.h"
 #include "ctrl/role.h"
 #include "ctrl/supervisor.h"
+#include "ext/ext_feature.h"
 
 static bool stderr_is_journal(void)
 {
@@ -30,6 +31,7 @@ static int methods_print(void)
 		fprintf(stderr, "evswitchd: %s\n", e.text);
 		return 1;
 	}
+	bundled_init();
 	json_t *table = methods_describe(NULL);
 	int rc = json_dumpf(table, stdout, JSON_INDENT(1)) < 0 || puts("") < 0;
 

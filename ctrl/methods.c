@@ -1,4 +1,4 @@
-// All modules' methods in one sorted array, and system.methods. Control thread.
+// All modules' methods in one sorted array, with those that came later, and system.methods. Control thread.
 #include "methods.h"
 
 #include <errno.h>
@@ -11,6 +11,7 @@
 
 static const struct method **registry; // sorted by name
 static size_t n_methods;
+static const struct module *const *modules_of; // whose methods stay
 
 static int by_name(const void *a, const void *b)
 {
@@ -66,6 +67,7 @@ int methods_init(const struct module *const *list, struct err *e)
 	if (!registry)
 		return err_set(e, -ENOMEM, "methods: out of memory");
 	n_methods = 0;
+	modules_of = list;
 	for (; *list; list++)
 		for (const struct method *m = (*list)->methods; m && m->name; m++) {
 			int rc = method_check(m, e);
@@ -89,7 +91,64 @@ void methods_fini(void)
 {
 	free(registry);
 	registry = NULL;
+	modules_of = NULL;
 	n_methods = 0;
+}
+
+static bool is_of(const struct method *m, const char *object)
+{
+	size_t len = strlen(object);
+
+	return strncmp(m->name, object, len) == 0 && m->name[len] == '.';
+}
+
+bool methods_are_static(const char *object)
+{
+	for (const struct module *const *list = modules_of; list && *list; list++)
+		for (const struct method *m = (*list)->methods; m && m->name; m++)
+			if (is_of(m, object))
+				return true;
+	return false;
+}
+
+static int addition_check(const struct method *m, struct err *e)
+{
+	int len = (int)strcspn(m->name, ".");
+
+	for (size_t i = 0; i < n_methods; i++)
+		if (strncmp(registry[i]->name, m->name, (size_t)len + 1) == 0)
+			return err_set(e, -EEXIST, "object %.*s: has methods already", len, m->name);
+	return method_check(m, e);
+}
+
+int methods_add(const struct method *table, struct err *e)
+{
+	size_t n = 0;
+
+	for (; table[n].name; n++)
+		if (addition_check(&table[n], e) < 0)
+			return e->code;
+	const struct method **more = realloc(registry, (n_methods + n + 1) * sizeof(*registry));
+
+	if (!more)
+		return err_set(e, -ENOMEM, "methods: out of memory");
+	registry = more;
+	for (size_t i = 0; i < n; i++)
+		registry[n_methods++] = &table[i];
+	qsort(registry, n_methods, sizeof(*registry), by_name);
+	return 0;
+}
+
+void methods_del(const struct method *table)
+{
+	for (const struct method *m = table; m->name; m++) {
+		size_t kept = 0;
+
+		for (size_t i = 0; i < n_methods; i++)
+			if (registry[i] != m)
+				registry[kept++] = registry[i];
+		n_methods = kept;
+	}
 }
 
 const struct method *methods_find(const char *name)
@@ -143,6 +202,10 @@ static json_t *param_describe(const struct param *p)
 	if (p->type == PARAM_ENUM || p->type == PARAM_BOOL)
 		json_object_set_new(o, "values",
 				    words_describe(p->type == PARAM_BOOL ? "on|off" : p->values));
+	if (p->type == PARAM_OUTPUT && p->flags & PARAM_LIVE)
+		json_object_set_new(o, "live", json_true());
+	if (p->type == PARAM_OUTPUT && p->values)
+		json_object_set_new(o, "count", json_string(p->values));
 	return o;
 }
 
@@ -163,13 +226,10 @@ static json_t *method_describe(const struct method *m)
 json_t *methods_describe(const char *object)
 {
 	json_t *list = json_array();
-	size_t len = object ? strlen(object) : 0;
 
-	for (size_t i = 0; i < n_methods; i++) {
-		const char *name = registry[i]->name;
-		if (!object || (strncmp(name, object, len) == 0 && name[len] == '.'))
+	for (size_t i = 0; i < n_methods; i++)
+		if (!object || is_of(registry[i], object))
 			json_array_append_new(list, method_describe(registry[i]));
-	}
 	return json_pack("{so}", "methods", list);
 }
 

@@ -19,6 +19,10 @@
 //           "default": "1500",         as a person writes it; left out = absent stays absent
 //           "unit": "bytes",           left out if there is none
 //           "min": 68, "max": 9216,    int, rate and size only; left out if the table has no range
+//           "live": true,              output: to be opened in place, as others read it while it is written; left
+//                                      out = it gets its name when the answer is there
+//           "count": "files",          output: the number that says how many there are (absent: one), F, F.2, F.3 …,
+//                                      whose descriptors come one behind the other; left out = one
 //           "values": ["a", "b"]}],    enum: the words; bool: ["on", "off"]; otherwise left out
 //       "columns": [                   left out when the result is no table
 //          {"name": "rx_bytes", "help": "one line", "unit": "bytes"}]}]}     unit may be left out
@@ -40,7 +44,7 @@
 // Other methods may tell their progress before they answer, at most ten times a second:
 //   {"jsonrpc": "2.0", "method": "progress", "params": {"id": ID, "done": N, "total": N}}
 //
-// Control thread. Tables are static: the registry keeps pointers to them.
+// Control thread. The registry keeps pointers to tables: modules' are static, and see methods_add().
 #pragma once
 
 #include <jansson.h>

@@ -91,11 +91,31 @@ static bool is_fd(const struct param *p)
 	return p->type == PARAM_INPUT || p->type == PARAM_OUTPUT;
 }
 
+const struct method *rq_method(const struct request *rq)
+{
+	return rq->method;
+}
+
 int rq_fd(const struct request *rq, const char *param)
 {
+	return rq_fd_at(rq, param, 0);
+}
+
+int rq_fd_at(const struct request *rq, const char *param, unsigned i)
+{
+	const struct param *p = rq->method->params;
 	const json_t *index = rq_get(rq, param);
 
-	return index ? rq->fds[json_integer_value(index)] : -1;
+	while (strcmp(p->name, param) != 0)
+		p++;
+	return index && i < request_n_fds(p, rq->params) ? rq->fds[json_integer_value(index) + i] : -1;
+}
+
+unsigned request_n_fds(const struct param *p, const json_t *params)
+{
+	const json_t *n = p->values ? json_object_get(params, p->values) : NULL;
+
+	return n ? (unsigned)json_integer_value(n) : 1;
 }
 
 static bool list_has(const char *const *list, const char *name)

@@ -55,6 +55,9 @@ struct request *request_create(struct client *c, const struct method *m, json_t 
 // answer comes later.
 bool request_run(struct request *rq);
 
+// How many descriptors belong to a parameter that is one.
+unsigned request_n_fds(const struct param *p, const json_t *params);
+
 // For the client's side.
 void request_step(struct request *rq);        // one step of rq_more(); may end the request
 void request_client_gone(struct request *rq); // may end the request

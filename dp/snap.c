@@ -112,6 +112,12 @@ uint16_t snap_op(struct snap_port *sp, op_fn run, void *op_state)
 	return 1 << sp->n_ops++;
 }
 
+void snap_watch(struct snap_port *sp, watch_fn fn, void *watch_state)
+{
+	if (sp->n_watches < MAX_WATCHES)
+		sp->watches[sp->n_watches++] = (struct watch){fn, watch_state};
+}
+
 static bool is_shown(const struct port *p)
 {
 	return p != NULL && !p->leaving && !port_is_held(p);

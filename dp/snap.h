@@ -27,6 +27,7 @@ struct snap_port { // const for workers
 	uint32_t version;     // changes with each rebuilding
 	uint32_t max_payload; // the MTU: bytes behind the Ethernet header and the tags
 	uint8_t n_in, n_out;
+	uint8_t n_watches;
 	uint8_t reads_in, reads_out; // enum step_reads: union over the steps
 	uint8_t mac[6];
 	uint16_t vid;                 // of untagged frames
@@ -39,6 +40,7 @@ struct snap_port { // const for workers
 	struct step out[MAX_STEPS];            // egress stages
 	struct op ops[MAX_OPS];                // that plans name by their bits
 	uint8_t n_ops;
+	struct watch watches[MAX_WATCHES]; // of drops
 	char name[PORT_NAME_SIZE];
 };
 

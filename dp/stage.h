@@ -91,3 +91,20 @@ struct step *snap_step_in(struct snap_port *sp, enum stage s, uint8_t reads, con
 			  const void *arg);
 struct step *snap_step_out(struct snap_port *sp, enum stage s, uint8_t reads, const char *name,
 			   step_out_fn fn, const void *arg);
+
+// What is told of a packet that is dropped, before it is gone, to whoever watches the ports of a switch. Worker threads.
+struct drop_note {
+	enum drop reason;
+	uint16_t why;                // drop_detail.h
+	const struct snap_port *dst; // where it was on its way to, NULL = not known
+};
+typedef void (*watch_fn)(struct worker *w, const struct pkt *p, const struct drop_note *note, void *state);
+
+#define MAX_WATCHES 4
+struct watch {
+	watch_fn fn;
+	void *state; // lives as long as a snapshot shows it
+};
+
+// Of what is dropped of this source port's packets. One more than MAX_WATCHES hears nothing.
+void snap_watch(struct snap_port *sp, watch_fn fn, void *state);

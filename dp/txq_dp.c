@@ -34,15 +34,17 @@ static void count_sent(struct worker *w, const struct snap_port *dst, uint16_t s
 }
 
 // A frame from the mailbox leaves it: its source may have been removed meanwhile.
-static void count_held(struct worker *w, uint16_t src, enum drop reason)
+static void count_held(struct worker *w, const struct snap_port *dst, const struct pkt *p, enum drop reason)
 {
-	const struct snap_port *in = src < w->snap->n_ports ? w->snap->ports[src] : NULL;
+	const struct snap_port *in = p->src < w->snap->n_ports ? w->snap->ports[p->src] : NULL;
 
 	if (in == NULL)
 		return;
 	worker_counters(w, in)->held_out++;
-	if (reason != DROP_NONE)
-		worker_drop(w, in, reason, 1);
+	if (reason == DROP_NONE)
+		return;
+	worker_drop(w, in, reason, 1);
+	worker_tell(w, in, p, reason, dst);
 }
 
 // What a packet in a mailbox has to remember, at the begin of its first buffer.
@@ -92,6 +94,14 @@ struct taken txq_drive(struct worker *w, const struct snap_port *dst, struct txq
 	return t;
 }
 
+static void asking_count(struct worker *w, const struct snap_port *dst, const struct snap_port *in,
+			 const struct pkt *p, const struct outcome *o)
+{
+	txq_count(w, dst, in, o);
+	if (o->sent < o->n)
+		worker_tell(w, in, p, o->why, dst);
+}
+
 static void drain_asking(struct worker *w, const struct snap_port *dst, struct txq *q, struct pkt **list,
 			 uint16_t n)
 {
@@ -103,8 +113,8 @@ static void drain_asking(struct worker *w, const struct snap_port *dst, struct t
 		const struct snap_port *in = src < w->snap->n_ports ? w->snap->ports[src] : NULL;
 
 		if (in != NULL)
-			txq_count(w, dst, in, &out[i]);
-		count_held(w, src, DROP_NONE);
+			asking_count(w, dst, in, list[i], &out[i]);
+		count_held(w, dst, list[i], DROP_NONE);
 		pkt_free(list[i]);
 	}
 }
@@ -139,7 +149,7 @@ static void drain(struct worker *w, const struct snap_port *dst, struct txq *q)
 
 			if (sent && src[i] < w->snap->n_ports && w->snap->ports[src[i]] != NULL)
 				count_sent(w, dst, src[i], bytes[i]);
-			count_held(w, src[i], sent ? DROP_NONE : taken_why(dst, t, i));
+			count_held(w, dst, list[i], sent ? DROP_NONE : taken_why(dst, t, i));
 			pkt_free(list[i]);
 		}
 	}
@@ -162,7 +172,7 @@ static __attribute__((noinline)) void send_direct_asking(struct worker *w, const
 
 	txq_send_asking(w, dst, q, b->p, b->n, out);
 	for (uint16_t i = 0; i < b->n; i++)
-		txq_count(w, dst, in, &out[i]);
+		asking_count(w, dst, in, b->p[i], &out[i]);
 }
 
 // What is in other batches, too, may have got another tag there.
@@ -210,9 +220,12 @@ static void send_direct(struct worker *w, const struct snap_port *dst, struct tx
 		return;
 	worker_drop(w, in, DROP_TX_UNFIT, unfit);
 	worker_drop(w, in, txq_refusal(dst), b->n - sent - unfit);
+	for (uint16_t i = 0; i < b->n; i++)
+		if (!(t.sent >> i & 1))
+			worker_tell(w, in, b->p[i], taken_why(dst, t, i), dst);
 }
 
-static void leave_in_mailbox(struct worker *w, struct txq *q, struct tx_batch *b)
+static void leave_in_mailbox(struct worker *w, const struct snap_port *dst, struct txq *q, struct tx_batch *b)
 {
 	const struct snap_port *in = w->snap->ports[b->p[0]->src];
 
@@ -225,6 +238,7 @@ static void leave_in_mailbox(struct worker *w, struct txq *q, struct tx_batch *b
 
 		if (m == NULL) {
 			worker_drop(w, in, DROP_NO_MEMORY, 1);
+			worker_tell(w, in, p, DROP_NO_MEMORY, dst);
 			continue;
 		}
 		m->port = p->src;
@@ -238,6 +252,7 @@ static void leave_in_mailbox(struct worker *w, struct txq *q, struct tx_batch *b
 		}
 		worker_counters(w, in)->held_out++;
 		worker_drop(w, in, DROP_TX_BUSY, 1);
+		worker_tell(w, in, p, DROP_TX_BUSY, dst);
 		if (!last)
 			rte_pktmbuf_free(m);
 	}
@@ -248,7 +263,7 @@ static void leave_in_mailbox(struct worker *w, struct txq *q, struct tx_batch *b
 void txq_send(struct worker *w, const struct snap_port *dst, struct txq *q, struct tx_batch *b)
 {
 	if (!txq_enter(q)) {
-		leave_in_mailbox(w, q, b);
+		leave_in_mailbox(w, dst, q, b);
 	} else {
 		if (unlikely(!rte_ring_empty(q->mailbox)))
 			drain(w, dst, q);

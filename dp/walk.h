@@ -23,7 +23,7 @@ struct dest {
 
 // What happens with a packet: what a compiled flow will hold.
 struct plan {
-	uint8_t drop;    // enum drop; of the fields below only `why` means something unless 0
+	uint8_t drop;    // enum drop; of the fields below only `why` and `ops` mean something unless 0
 	uint8_t n_dests; // with `flood` 0
 	uint8_t
 	    again; // 1 + the source's step with which the walk goes on behind the ops, 0 = the plan is complete

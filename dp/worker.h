@@ -9,6 +9,7 @@
 
 #include "drop_detail.h"
 #include "port.h"
+#include "snap.h"
 #include "walk.h"
 
 struct flow_table;
@@ -59,6 +60,8 @@ struct worker {
 	int n_edges;
 	uint64_t edges[WORKER_EDGES];
 	struct walk walk;
+	const struct dest *out;   // the destination whose ops are run
+	uint16_t whys[PKT_BURST]; // beside the drops of an op: drop_detail.h, of DROP_EXTENSION
 	uint16_t n_batches;
 	uint8_t batch_of[MAX_PORTS]; // 1 + index into batches, 0 = none
 	struct tx_batch batches[WORKER_BATCHES];
@@ -105,6 +108,19 @@ static inline struct port_counters *worker_counters(const struct worker *w, cons
 static inline void worker_drop(struct worker *w, const struct snap_port *src, enum drop reason, uint32_t n)
 {
 	worker_counters(w, src)->dropped[reason] += n;
+}
+
+// Tells whoever watches: of each packet whose drop is counted, while it is still there. `dst` may be NULL.
+void worker_tell_watches(struct worker *w, const struct snap_port *src, const struct pkt *p,
+			 const struct drop_note *note);
+// The same for what ops have dropped of a burst.
+void worker_tell_all(struct worker *w, const struct pkt *pkts, const uint8_t *drops, uint16_t n,
+		     const struct snap_port *dst);
+static inline void worker_tell(struct worker *w, const struct snap_port *src, const struct pkt *p,
+			       enum drop reason, const struct snap_port *dst)
+{
+	if (__builtin_expect(src->n_watches != 0, 0))
+		worker_tell_watches(w, src, p, &(const struct drop_note){.reason = reason, .dst = dst});
 }
 
 // control thread

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include <evswitch/extension.h>
+#include <jansson.h>
 
 #include "ctrl/api/err.h"
 #include "dp/drop_detail.h"
@@ -74,6 +75,7 @@ struct ext {
 	enum ext_state state;
 	char why[256];
 	bool leaving;
+	bool bundled; // comes with the daemon: bundled.h
 
 	// const after loading
 	struct evs_extension is; // the description as this daemon knows it: what lies behind its size is 0
@@ -87,6 +89,7 @@ struct ext {
 	_Atomic bool loaded;                // writer: jobs
 	_Atomic uint32_t fault;             // enum ext_fault; writer: any
 	_Atomic bool revoke;                // writer: any; control takes it
+	_Atomic bool watches_drops;         // any
 	_Atomic uint32_t sample_rate;       // one packet in about so many is given to packet calls; any
 	struct ext_thread *threads;         // EXT_THREADS
 	void *told;                         // jobs: the ports that it knows; ports.c
@@ -111,6 +114,10 @@ int ext_compare(const struct ext *a, const struct ext *b);
 // Every port of its switch is built anew: its answers are asked for again.
 void ext_switch_dirty(uint16_t sw);
 
+// One that is not configured: loaded by a job, from a conf. NULL with a sentence.
+struct ext *ext_start(const char *name, const json_t *conf, struct err *e);
+void ext_end(void *x); // workers know it no more
+
 // any thread
 void ext_fault_mark(struct ext *x, enum ext_fault f);
 
@@ -126,3 +133,5 @@ void ext_packets_in(struct worker *w, struct pkt *pkts, uint8_t *drops, uint16_t
 		    const struct snap_port *dst, void *x);
 void ext_packets_out(struct worker *w, struct pkt *pkts, uint8_t *drops, uint16_t n,
 		     const struct snap_port *dst, void *x);
+void ext_dropped(struct worker *w, const struct pkt *p, const struct drop_note *note, void *x);
+uint32_t ext_packet_read(const struct evs_packet *v, uint32_t offset, void *to, uint32_t n);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "blame.h"
+#include "bundled.h"
 #include "ctrl/api/log.h"
 #include "ctrl/api/module.h"
 #include "ctrl/api/timer.h"
@@ -330,6 +331,7 @@ static int ext_init(struct err *e)
 
 	if (dir != NULL && blame_open(dir, &why) < 0)
 		log_warn("%s", why.text);
+	bundled_init();
 	tick = timer_start("extensions", TICK_US, TICK_US, ext_tick, NULL);
 	return tick != NULL ? ext_ports_init() : err_set(e, -ENOMEM, "extensions: out of memory");
 }

@@ -9,6 +9,7 @@
 #include "ctrl/api/conf.h"
 #include "ctrl/api/event.h"
 #include "ctrl/api/log.h"
+#include "methods.h"
 
 void ext_fail(struct ext *x, enum ext_state state, const char *text)
 {
@@ -66,6 +67,7 @@ void ext_fault_hear(struct ext *x)
 	ext_fail(x, EXT_FAULTED, fault_text(atomic_load(&x->fault)));
 	log_error("ext %s: taken out: %s", x->conf.name, x->why);
 	event_emit("extension-faulted", x->conf.name, "%s", x->why);
+	ext_calls_end(x, "was taken out");
 	note(x, x->why);
 }
 

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "blame.h"
+#include "bundled.h"
 #include "ctrl/api/conf.h"
 #include "ctrl/api/event.h"
 #include "ctrl/api/jobs.h"
@@ -16,6 +17,7 @@
 #include "dp/inject.h"
 #include "dp/worker.h"
 #include "fault.h"
+#include "methods.h"
 #include "notices.h"
 #include "ports.h"
 
@@ -88,6 +90,14 @@ static void host_revoke(struct evs_instance *i, uint32_t port)
 static void host_sample(struct evs_instance *i, uint32_t rate)
 {
 	atomic_store(&ext_of(i)->sample_rate, rate);
+}
+
+static void host_watch_drops(struct evs_instance *i, bool on)
+{
+	struct ext *x = ext_of(i);
+
+	if (atomic_exchange(&x->watches_drops, on) != on)
+		atomic_store(&x->revoke, true); // what watches is built into ports' snapshots
 }
 
 static bool is_on_jobs(void)
@@ -166,6 +176,8 @@ const struct evs_host ext_host = {
     .port_next = host_port_next,
     .port_find = host_port_find,
     .send = host_send,
+    .read = ext_packet_read,
+    .watch_drops = host_watch_drops,
 };
 
 // What was asked from other threads
@@ -180,6 +192,7 @@ void ext_tick(void *arg)
 	(void)arg;
 	ext_notices_look();
 	n++;
+	bundled_look();
 	for (uint16_t i = 0; i < MAX_EXTS; i++) {
 		struct ext *x = ext_at(i);
 

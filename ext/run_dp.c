@@ -15,6 +15,7 @@
 #include "dp/snap.h"
 #include "dp/worker.h"
 
+#define MAX_PIECES  512
 #define GUARD       64 // bytes around what an extension may write to
 #define GUARD_VALUE 0xa5
 
@@ -254,17 +255,23 @@ enum drop ext_gone_out(struct walk *k, const struct pkt *p, const struct snap_po
 
 // Packet calls
 
+struct view {
+	struct evs_packet v;
+	const struct pkt *p;
+};
+
 struct views {
 	uint32_t n;
 	uint8_t at[PKT_BURST]; // of which packet
 	struct evs_packet *list[PKT_BURST];
-	struct evs_packet v[PKT_BURST];
+	struct view of[PKT_BURST];
 };
 
-static void view(struct evs_packet *v, const struct pkt *p, uint32_t source, uint32_t destination)
+static void view_make(struct view *to, const struct pkt *p, uint32_t source, uint32_t destination)
 {
-	*v = (struct evs_packet){
-	    .size = sizeof(*v),
+	to->p = p;
+	to->v = (struct evs_packet){
+	    .size = sizeof(to->v),
 	    .length = p->len,
 	    .data = p->data,
 	    .safe = RTE_MIN(p->head_len, p->len),
@@ -301,6 +308,17 @@ static bool is_sampled(struct ext_counters *n, uint32_t rate, uint64_t random)
 	return true;
 }
 
+// Whether none of these is one of the sample; then they are counted, whatever was dropped of them before.
+static inline bool are_passed_over(const struct ext *x, const struct worker *w, uint16_t n)
+{
+	struct ext_counters *count = &x->threads[w->index].n;
+
+	if (count->sample <= n || atomic_load_explicit(&x->sample_rate, memory_order_relaxed) <= 1)
+		return false;
+	count->sample -= n;
+	return true;
+}
+
 static void views_make(const struct ext *x, struct worker *w, struct pkt *pkts, const uint8_t *drops,
 		       uint16_t n, const struct snap_port *dst, struct views *vs)
 {
@@ -308,17 +326,19 @@ static void views_make(const struct ext *x, struct worker *w, struct pkt *pkts, 
 	uint32_t rate = atomic_load_explicit(&x->sample_rate, memory_order_relaxed);
 
 	vs->n = 0;
-	if (rate > 1 && count->sample > n) {
-		count->sample -= n; // none of them, whatever was dropped before
-		return;
-	}
 	for (uint16_t i = 0; i < n; i++) {
 		if (drops[i] != DROP_NONE ||
 		    !is_sampled(count, rate, w->now_tsc + (count->packets << 32) + i))
 			continue;
-		view(&vs->v[vs->n], &pkts[i], w->walk.nobody ? EVS_NO_PORT : w->walk.in->id,
-		     dst != NULL ? dst->id : EVS_NO_PORT);
-		vs->list[vs->n] = &vs->v[vs->n];
+		struct view *v = &vs->of[vs->n];
+
+		view_make(v, &pkts[i], w->walk.nobody ? EVS_NO_PORT : w->walk.in->id,
+			  dst != NULL ? dst->id : EVS_NO_PORT);
+		if (dst != NULL) {
+			v->v.tagged = w->out->tagged;
+			v->v.tci = w->out->tci;
+		}
+		vs->list[vs->n] = &v->v;
 		vs->at[vs->n++] = i;
 	}
 }
@@ -328,7 +348,7 @@ static void verdicts(const struct ext *x, struct worker *w, const struct views *
 	struct ext_counters *count = &x->threads[w->index].n;
 
 	for (uint32_t i = 0; i < vs->n; i++) {
-		const struct evs_packet *v = &vs->v[i];
+		const struct evs_packet *v = &vs->of[i].v;
 
 		if (likely(v->verdict == EVS_PASS))
 			continue;
@@ -337,7 +357,8 @@ static void verdicts(const struct ext *x, struct worker *w, const struct views *
 			continue;
 		}
 		drops[vs->at[i]] = DROP_EXTENSION;
-		w->details[x->details[v->reason < x->n_reasons ? v->reason : 0]]++;
+		w->whys[vs->at[i]] = x->details[v->reason < x->n_reasons ? v->reason : 0];
+		w->details[w->whys[vs->at[i]]]++;
 	}
 }
 
@@ -373,7 +394,7 @@ struct writable {
 static void writable_make(struct views *vs, struct writable *to)
 {
 	for (uint32_t i = 0; i < vs->n; i++) {
-		struct evs_packet *v = &vs->v[i];
+		struct evs_packet *v = &vs->of[i].v;
 
 		v->safe = RTE_MIN(v->safe, PKT_HEAD);
 		memset(to->bytes[i], GUARD_VALUE, sizeof(to->bytes[i]));
@@ -418,16 +439,12 @@ static __attribute__((noinline)) void packets_modify(const struct ext *x, struct
 		ext_fault_mark((struct ext *)x, EXT_FAULT_OVERRUN);
 }
 
-void ext_packets_in(struct worker *w, struct pkt *pkts, uint8_t *drops, uint16_t n,
-		    const struct snap_port *dst, void *state)
+// Apart from the look whether there is anything to do: the room for what they are shown is large.
+static __attribute__((noinline)) void packets_in(const struct ext *x, struct worker *w, struct pkt *pkts,
+						 uint8_t *drops, uint16_t n, const struct snap_port *dst)
 {
-	const struct ext *x = state;
 	struct views vs;
 
-	if (is_gone(x)) {
-		all_gone(x, drops, n);
-		return;
-	}
 	views_make(x, w, pkts, drops, n, dst, &vs);
 	if (vs.n == 0)
 		return;
@@ -438,19 +455,82 @@ void ext_packets_in(struct worker *w, struct pkt *pkts, uint8_t *drops, uint16_t
 	verdicts(x, w, &vs, drops);
 }
 
-void ext_packets_out(struct worker *w, struct pkt *pkts, uint8_t *drops, uint16_t n,
-		     const struct snap_port *dst, void *state)
+static __attribute__((noinline)) void packets_out(const struct ext *x, struct worker *w, struct pkt *pkts,
+						  uint8_t *drops, uint16_t n, const struct snap_port *dst)
 {
-	const struct ext *x = state;
 	struct views vs;
 
-	if (is_gone(x)) {
-		all_gone(x, drops, n);
-		return;
-	}
 	views_make(x, w, pkts, drops, n, dst, &vs);
 	if (vs.n == 0)
 		return;
 	packets_give(x, w, x->is.packets_out, &vs);
 	verdicts(x, w, &vs, drops);
+}
+
+void ext_packets_in(struct worker *w, struct pkt *pkts, uint8_t *drops, uint16_t n,
+		    const struct snap_port *dst, void *state)
+{
+	const struct ext *x = state;
+
+	if (is_gone(x))
+		all_gone(x, drops, n);
+	else if (!are_passed_over(x, w, n))
+		packets_in(x, w, pkts, drops, n, dst);
+}
+
+void ext_packets_out(struct worker *w, struct pkt *pkts, uint8_t *drops, uint16_t n,
+		     const struct snap_port *dst, void *state)
+{
+	const struct ext *x = state;
+
+	if (is_gone(x))
+		all_gone(x, drops, n);
+	else if (!are_passed_over(x, w, n))
+		packets_out(x, w, pkts, drops, n, dst);
+}
+
+uint32_t ext_packet_read(const struct evs_packet *v, uint32_t offset, void *to, uint32_t n)
+{
+	const struct pkt *p = ((const struct view *)v)->p;
+	struct iovec iov[MAX_PIECES];
+	uint16_t n_iov = pkt_iov(p, iov, MAX_PIECES);
+	uint32_t done = 0;
+
+	for (uint16_t i = 0; i < n_iov && done < n; i++) {
+		if (offset >= iov[i].iov_len) {
+			offset -= iov[i].iov_len;
+			continue;
+		}
+		uint32_t part = RTE_MIN(iov[i].iov_len - offset, n - done);
+
+		memcpy((char *)to + done, (const char *)iov[i].iov_base + offset, part);
+		done += part;
+		offset = 0;
+	}
+	return done;
+}
+
+void ext_dropped(struct worker *w, const struct pkt *p, const struct drop_note *note, void *state)
+{
+	const struct ext *x = state;
+	struct ext_counters *count = &x->threads[w->index].n;
+	struct view v;
+	struct evs_call c;
+	const struct evs_drop d = {.size = sizeof(d),
+				   .stage = drop_stage(note->reason),
+				   .reason = drop_name(note->reason),
+				   .text =
+				       note->why != 0 ? drop_detail_text(note->why) : drop_text(note->reason),
+				   .extension = note->why != 0 ? drop_detail_owner(note->why) : ""};
+
+	if (is_gone(x))
+		return;
+	view_make(&v, p, w->snap->ports[p->src]->id, note->dst != NULL ? note->dst->id : EVS_NO_PORT);
+	call_begin(x, w, &c);
+	uint64_t from = rte_rdtsc();
+
+	x->is.dropped(x->self, &c, &v.v, &d);
+	count->cycles += rte_rdtsc() - from;
+	count->packets++;
+	blame_leave(c.worker);
 }

@@ -41,17 +41,19 @@ enum param_flags {
 	PARAM_FLAG = 4,       // a PARAM_BOOL that may stand alone as a word: "drops only"
 	PARAM_CLEARS = 8,     // the empty string is taken, as JSON null: "set back to none"
 	PARAM_HERE = 16,      // a kind's key that is about this host: where an object moves to, it may differ
+	PARAM_LIVE = 32,      // an output that is written in place: others read it meanwhile
 };
 
 struct param {
 	const char *name; // NULL ends the table
 	enum param_type type;
 	unsigned flags;
-	const char *help;   // one line, for people
-	const char *def;    // default as a person would write it, NULL = absent stays absent
-	const char *unit;   // "ms", "packets/s", NULL
-	int64_t min, max;   // PARAM_INT, PARAM_RATE, PARAM_SIZE
-	const char *values; // PARAM_ENUM: "client|server"
+	const char *help; // one line, for people
+	const char *def;  // default as a person would write it, NULL = absent stays absent
+	const char *unit; // "ms", "packets/s", NULL
+	int64_t min, max; // PARAM_INT, PARAM_RATE, PARAM_SIZE
+	const char *
+	    values; // PARAM_ENUM: "client|server"; PARAM_OUTPUT: which number says how many files, NULL = one
 };
 
 struct column {
@@ -77,13 +79,21 @@ struct method {
 	int (*call)(struct request *rq, struct err *e);
 };
 
+// Methods that come and go while the daemon runs: a table that stays valid until it is taken out and no request of it is
+// unanswered. Refused if one of its objects is there already. Control thread.
+int methods_add(const struct method *table, struct err *e);
+void methods_del(const struct method *table);
+bool methods_are_static(const char *object); // a word of the daemon's own; any thread
+
+const struct method *rq_method(const struct request *rq);
 // Parameters: NULL, 0, false, -1 when absent.
 bool rq_has(const struct request *rq, const char *param);
 const json_t *rq_get(const struct request *rq, const char *param); // borrowed
 const char *rq_str(const struct request *rq, const char *param);   // borrowed
 int64_t rq_int(const struct request *rq, const char *param);
 bool rq_bool(const struct request *rq, const char *param);
-int rq_fd(const struct request *rq, const char *param); // closed after the answer: dup to keep
+int rq_fd(const struct request *rq, const char *param);                // closed after the answer: dup to keep
+int rq_fd_at(const struct request *rq, const char *param, unsigned i); // of several; -1 = there are no more
 // A new object of the given parameters except those named in `except` (a NULL-terminated list,
 // may be NULL): the conf of an object that is made from a request. Defaults are included.
 json_t *rq_params(const struct request *rq, const char *const *except);

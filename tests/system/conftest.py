@@ -37,6 +37,10 @@ def for_everybody(program):
     directory = tempfile.mkdtemp(prefix="evs-", dir="/tmp")
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     os.chmod(directory, 0o755)
+    if (program.parent / "ext").is_dir():
+        os.mkdir(Path(directory) / "ext")
+        for so in (program.parent / "ext").glob("*.so"):
+            shutil.copy(so, Path(directory) / "ext")
     return shutil.copy(program, directory)
 
 

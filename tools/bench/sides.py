@@ -99,7 +99,7 @@ def learned(rpc):
     return sorted(r["port"] for r in rpc("fdb.show")) == ["vm1", "vm2"]
 
 
-def start_ours(directory, stack, load=SMALL, options=(), port=None, prepare=lambda rpc: None):
+def start_ours(directory, stack, load=SMALL, options=(), port=None, prepare=lambda rpc: None, name="evswitch"):
     """port: what more is said of both ports; prepare(rpc) changes them before the guests are there."""
     switch = Evswitchd(directory, options)
     stack.callback(switch.stop)
@@ -110,4 +110,4 @@ def start_ours(directory, stack, load=SMALL, options=(), port=None, prepare=lamb
         add_guest(rpc, f"vm{i}", "sw0", s, **(port or {}))
     prepare(rpc)
     guests = load.start(directory, "guests-ours", sockets, stack, lambda: learned(rpc))
-    return Ours("evswitch", switch, guests, stack)
+    return Ours(name, switch, guests, stack)

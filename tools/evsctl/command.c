@@ -311,13 +311,50 @@ static int output_open(const char *path, struct files *f)
 	return fd;
 }
 
-static int file_open(const char *path, bool output, struct files *f)
+static int file_open(const json_t *param, const char *path, struct files *f)
 {
+	bool output = strcmp(text_of(param, "type"), "output") == 0;
+
 	f->path[f->n] = f->written[f->n] = NULL;
 	f->on_stdout |= output && strcmp(path, "-") == 0;
 	if (strcmp(path, "-") == 0)
 		return fcntl(output ? STDOUT_FILENO : STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
+	if (is_set(param, "live"))
+		return open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	return output ? output_open(path, f) : open(path, O_RDONLY | O_CLOEXEC);
+}
+
+// Of a parameter that stands for several: how many. What is wrong with the number, the daemon says.
+static size_t files_wanted(const json_t *param, const json_t *params)
+{
+	const char *count = text_of(param, "count");
+	int64_t n = 1;
+
+	if (*count && value_parse_int(text_of(params, count), &n) < 0)
+		return 1;
+	return n < 1 ? 1 : (size_t)n;
+}
+
+static int files_open(const json_t *method, const json_t *param, const char *path, size_t n, struct files *f,
+		      struct err *e)
+{
+	for (size_t i = 1; i <= n; i++) {
+		char more[PATH_MAX];
+
+		snprintf(more, sizeof(more), i > 1 ? "%s.%zu" : "%s", path, i);
+		if (f->n == sizeof(f->fds) / sizeof(*f->fds))
+			return err_set(e, -E2BIG, "%s: more than %zu files", method_title(method), f->n);
+		int fd = file_open(param, strcmp(path, "-") == 0 ? path : more, f);
+
+		if (fd < 0) {
+			free(f->path[f->n]);
+			return err_set(e, -errno, "%s: cannot open %s for %s: %s", method_title(method), more,
+				       strcmp(text_of(param, "type"), "output") == 0 ? "writing" : "reading",
+				       err_name(errno));
+		}
+		f->fds[f->n++] = fd;
+	}
+	return 0;
 }
 
 int command_open(const json_t *method, json_t *params, struct files *f, struct err *e)
@@ -328,20 +365,14 @@ int command_open(const json_t *method, json_t *params, struct files *f, struct e
 	f->n = 0;
 	json_array_foreach (json_object_get(method, "params"), i, p) {
 		const char *name = text_of(p, "name"), *path = text_of(params, name);
-		bool output = strcmp(text_of(p, "type"), "output") == 0;
+		size_t first = f->n;
 
-		if (!json_object_get(params, name) || (!output && strcmp(text_of(p, "type"), "input") != 0))
+		if (!json_object_get(params, name) ||
+		    (strcmp(text_of(p, "type"), "output") != 0 && strcmp(text_of(p, "type"), "input") != 0))
 			continue;
-		if (f->n == sizeof(f->fds) / sizeof(*f->fds))
-			return err_set(e, -E2BIG, "%s: more than %zu files", method_title(method), f->n);
-		int fd = file_open(path, output, f);
-		if (fd < 0) {
-			free(f->path[f->n]);
-			return err_set(e, -errno, "%s: cannot open %s for %s: %s", method_title(method), path,
-				       output ? "writing" : "reading", err_name(errno));
-		}
-		f->fds[f->n] = fd;
-		json_object_set_new(params, name, json_pack("{si}", "fd", (int)f->n++));
+		if (files_open(method, p, path, files_wanted(p, params), f, e) < 0)
+			return e->code;
+		json_object_set_new(params, name, json_pack("{si}", "fd", (int)first));
 	}
 	return 0;
 }

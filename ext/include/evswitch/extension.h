@@ -145,6 +145,18 @@ struct evs_packet {
 	// Answer
 	uint8_t verdict; // EVS_PASS as it comes, or EVS_DROP; captures: EVS_PASS
 	uint32_t reason;
+	// On the way out: the tag that the packet leaves with, whatever tag is in its bytes.
+	bool tagged;
+	uint16_t tci;
+};
+
+// Why a packet is dropped. Texts are valid while the extension is loaded.
+struct evs_drop {
+	uint32_t size;
+	const char *stage;     // "egress policy"
+	const char *reason;    // a stable word: "mtu-exceeded"
+	const char *text;      // a sentence without subject; of an extension in its own words
+	const char *extension; // whose doing it is; "" = the switch's
 };
 
 // What is known of a call on the packet path.
@@ -203,6 +215,88 @@ struct evs_host {
 	// from EVS_NO_PORT only.
 	bool (*send)(struct evs_instance *i, const void *frame, uint32_t length, uint32_t source,
 		     uint32_t destination);
+	// [worker] In a packet call or a drop notice: copies up to `n` bytes of the frame from `offset` on, also of those
+	// behind `safe`, which are as their sender has them at this moment. Returns how many.
+	uint32_t (*read)(const struct evs_packet *packet, uint32_t offset, void *to, uint32_t n);
+	// Captures: whether drop notices are made, which they are not at first. Any thread but workers; in effect a few
+	// milliseconds later.
+	void (*watch_drops)(struct evs_instance *i, bool on);
+};
+
+// Control methods: `evsctl OBJECT METHOD ...`, with help, completion and a manual as the switch's own have them.
+
+enum evs_param_type {
+	EVS_PARAM_STRING = 1, // 1 to 255 printable bytes
+	EVS_PARAM_NAME = 2,
+	EVS_PARAM_BOOL = 3,
+	EVS_PARAM_INT = 4,    // min to max
+	EVS_PARAM_SIZE = 5,   // bytes: "4K"; min to max
+	EVS_PARAM_RATE = 6,   // bits per second: "1G"; min to max
+	EVS_PARAM_ENUM = 7,   // one of `values`, "a|b|c"
+	EVS_PARAM_PORT = 8,   // the name of a port of the switch
+	EVS_PARAM_INPUT = 9,  // a file that the caller opens; "-" = its standard input
+	EVS_PARAM_OUTPUT = 10 // a file that the caller makes; "-" = its standard output
+};
+
+enum evs_param_flags {
+	EVS_REQUIRED = 1,
+	EVS_POSITIONAL = 2, // on the command line its value stands first, without its name
+	// Of an output: others may read it while it is written. (Else it has its name once the method has been answered.)
+	EVS_LIVE = 4
+};
+
+struct evs_param {
+	uint32_t size;
+	uint32_t type;  // enum evs_param_type
+	uint32_t flags; // enum evs_param_flags, or'ed
+	const char *name;
+	const char *help; // one line
+	const char *def;  // as people write it; NULL = absent stays absent
+	const char *unit; // "bytes"; NULL = none. Of an output: the number that says how many files there are
+	const char *values; // EVS_PARAM_ENUM
+	int64_t min, max;
+};
+
+struct evs_column {
+	uint32_t size;
+	const char *name;
+	const char *help;
+	const char *unit; // NULL = none
+};
+
+// A call of a method, until it is answered.
+struct evs_request {
+	uint32_t size;
+	// Values, by the parameter's name. Absent: NULL, 0, -1.
+	const char *(*text)(const struct evs_request *r, const char *param);
+	int64_t (*number)(const struct evs_request *r, const char *param); // BOOL: 0, 1; PORT: its number
+	int (*file)(const struct evs_request *r,
+		    const char *param); // the next of them; to be closed by the extension
+	// A row of the answer: a JSON object with the columns' names as keys.
+	void (*row)(const struct evs_request *r, const char *json);
+	// Answers a request that stays, once: NULL = well, else refused with this sentence. Any thread but workers.
+	void (*done)(const struct evs_request *r, const struct evs_why *why);
+};
+
+enum evs_method_flags {
+	EVS_CHANGES = 1, // for those only who may change the switch, and noted in the log
+	// The request stays when `call` has returned 0, until `done`; or until the client goes: `gone` says so, and
+	// `done` is still to be called.
+	EVS_STAYS = 2
+};
+
+// The instance that a call goes to is that of the switch of its EVS_PARAM_PORT. Without one, all instances of the extension
+// are called, and the answer is what they give together; it is a refusal if all refuse.
+struct evs_method {
+	uint32_t size;
+	uint32_t flags; // enum evs_method_flags, or'ed
+	const char *name;
+	const char *help;                 // one line
+	const struct evs_param *params;   // ended by one without a name
+	const struct evs_column *columns; // ended by one without a name; NULL = the answer has no rows
+	// [control] 0, or refused with a sentence.
+	int (*call)(void *self, const struct evs_request *r, struct evs_why *why);
+	void (*gone)(void *self, const struct evs_request *r); // [control]
 };
 
 enum evs_property_type {
@@ -282,6 +376,15 @@ struct evs_extension {
 	int (*upgrade)(void *self, void *old, const char *version, struct evs_why *why);
 	// [control] Ends of flows, in batches, within a second. What is too much to be told is left out, and counted in `ext show`.
 	void (*flows_ended)(void *self, const struct evs_flow_end *const *ends, uint32_t n);
+
+	// Control methods, ended by one without a name, under this word: `evsctl OBJECT METHOD`. `destroy` answers requests
+	// that stay.
+	const char *object;
+	const struct evs_method *methods;
+	// [worker] Captures: a packet that is dropped, or that a packet call takes away from one of its destinations, once
+	// host->watch_drops() has asked for it. `destination` is EVS_NO_PORT where none was known.
+	void (*dropped)(void *self, const struct evs_call *call, const struct evs_packet *packet,
+			const struct evs_drop *why);
 };
 
 #if defined(__GNUC__)
