@@ -202,6 +202,8 @@ static json_t *param_describe(const struct param *p)
 	if (p->type == PARAM_ENUM || p->type == PARAM_BOOL)
 		json_object_set_new(o, "values",
 				    words_describe(p->type == PARAM_BOOL ? "on|off" : p->values));
+	if (p->flags & PARAM_REST)
+		json_object_set_new(o, "rest", json_true());
 	if (p->type == PARAM_OUTPUT && p->flags & PARAM_LIVE)
 		json_object_set_new(o, "live", json_true());
 	if (p->type == PARAM_OUTPUT && p->values)

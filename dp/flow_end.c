@@ -42,7 +42,7 @@ uint64_t flow_ends_lost(void)
 
 void flow_end_view(const struct flow_end *end, struct flow_view *v)
 {
-	struct flow f;
+	struct flow f = {0};
 
 	memcpy(f.key, end->key, sizeof(f.key));
 	memset(v, 0, sizeof(*v));

@@ -17,6 +17,7 @@
 #include "fault.h"
 #include "load.h"
 #include "methods.h"
+#include "policy.h"
 #include "ports.h"
 
 static struct ext *exts[MAX_EXTS];
@@ -190,6 +191,7 @@ void ext_end(void *ext)
 struct loading {
 	struct ext *x, *old; // which it takes the place of, NULL = none
 	struct port_news *ports;
+	struct policies *policies;
 	bool restore;
 	struct err err;
 };
@@ -220,6 +222,8 @@ static int load(struct loading *l, struct err *e)
 		ret = forward_enter(x, l->old, e);
 	if (ret == 0 && l->ports != NULL)
 		ret = ext_ports_tell(x, l->ports, e);
+	if (ret == 0 && l->policies != NULL)
+		ret = policies_tell(x, l->policies, e);
 	if (ret == 0 && l->old != NULL && ext_is_callable(l->old))
 		ret = ext_take_over(x, l->old, e);
 	if (ret != 0) {
@@ -245,6 +249,7 @@ static void loading_free(void *arg)
 	struct loading *l = arg;
 
 	ext_ports_free(l->ports);
+	policies_free(l->policies);
 	free(l);
 }
 
@@ -306,8 +311,10 @@ static int load_begin(struct change *ch, struct ext *x, struct ext *old, struct 
 {
 	struct loading *l = calloc(1, sizeof(*l));
 
-	if (l == NULL || (l->ports = ext_ports_now(x)) == NULL) {
-		free(l);
+	if (l == NULL || (l->ports = ext_ports_now(x)) == NULL ||
+	    (l->policies = policies_now(x->conf.name)) == NULL) {
+		if (l != NULL)
+			loading_free(l);
 		return err_set(e, -ENOMEM, "ext %s: out of memory", x->conf.name);
 	}
 	l->x = x;

@@ -12,6 +12,8 @@
 #include "ext.h"
 #include "ext_kind.h"
 #include "host.h"
+#include "policy.h"
+#include "policy_rpc.h"
 #include "metrics.h"
 #include "ports.h"
 
@@ -92,6 +94,30 @@ static const struct column show_columns[] = {{"name", "the extension", NULL},
 					     {"faults", "how often it was taken out", NULL},
 					     {"memory", "for its workers, that the daemon gives it", "bytes"},
 					     {0}};
+static const struct param policy_set_params[] = {
+    {"name", PARAM_NAME, PARAM_REQUIRED | PARAM_POSITIONAL, "the extension"},
+    {"port", PARAM_NAME, 0, "the port; without it, of the switch"},
+    {"values", PARAM_JSON, PARAM_REST, "properties with their values, as strings; an empty one sets it back"},
+    {0}};
+static const struct param policy_show_params[] = {
+    {"name", PARAM_NAME, PARAM_POSITIONAL, "only of this extension"},
+    {"port", PARAM_NAME, 0, "only what is set for this port"},
+    {0}};
+static const struct param policy_conf_params[] = {
+    {"ext", PARAM_NAME, PARAM_REQUIRED, "the extension"},
+    {"port", PARAM_NAME, 0, "the port; without it, the switch"},
+    {"values", PARAM_JSON, PARAM_REQUIRED, "properties with their values, as strings"},
+    {0}};
+static const struct column policy_columns[] = {{"name", "the extension", NULL},
+					       {"property", "what may be set", NULL},
+					       {"of", "port or switch", NULL},
+					       {"port", "for which it is set", NULL},
+					       {"value", "what is set, or what it is otherwise", NULL},
+					       {"set", "whether it is set", NULL},
+					       {"type", "bool, int, string, enum, rate or address", NULL},
+					       {"help", "what it does", NULL},
+					       {0}};
+static const struct conf_ref policy_refs[] = {{CONF_OWNER, "ext", "ext"}, {CONF_OWNER, "port", "port"}, {0}};
 static const struct column drops_columns[] = {{"name", "the extension", NULL},
 					      {"reason", "in its own words", NULL},
 					      {"packets", "how many", "packets"},
@@ -314,13 +340,20 @@ static const struct method methods[] = {
      NULL, METHOD_WRITE, ext_do_upgrade},
     {"ext.order", "set in which order packets come to extensions of a kind", order_params, NULL, METHOD_WRITE,
      ext_do_order},
+    {"ext.policy-set", "set properties of an extension, for a port or for its switch", policy_set_params,
+     NULL, METHOD_WRITE, policy_set},
+    {"ext.policy-show", "list properties of extensions and what is set", policy_show_params, policy_columns,
+     METHOD_READ, policy_show},
     {"ext.show", "list extensions", show_params, show_columns, METHOD_READ, ext_show},
     {"ext.drops", "list what extensions dropped, and why", show_params, drops_columns, METHOD_READ,
      ext_drops},
     {0}};
 
 static const struct conf_kind kinds[] = {
-    {"ext", "an extension of a switch", conf_params, refs, NULL, ext_validate, ext_open}, {0}};
+    {"ext", "an extension of a switch", conf_params, refs, NULL, ext_validate, ext_open},
+    {"ext-policy", "what is set of an extension's properties", policy_conf_params, policy_refs, NULL,
+     policy_validate, policy_open},
+    {0}};
 
 static struct timer *tick;
 

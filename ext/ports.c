@@ -108,7 +108,10 @@ static int step_tell(struct ext *x, uint32_t step, const struct evs_port *port, 
 	int ret = x->is.port(x->self, step, port, &why);
 
 	blame_leave(BLAME_JOBS);
-	return ret == 0 || step > EVS_NIC_CREATE ? 0 : ext_refusal(x, &why, "refuses the port", e);
+	// A capture looks on: it has no say.
+	return ret == 0 || step > EVS_NIC_CREATE || x->is.kind == EVS_CAPTURE
+		   ? 0
+		   : ext_refusal(x, &why, "refuses the port", e);
 }
 
 // Tells of a port's steps. Refused: it has heard the end of what it had taken.

@@ -42,6 +42,8 @@ enum param_flags {
 	PARAM_CLEARS = 8,     // the empty string is taken, as JSON null: "set back to none"
 	PARAM_HERE = 16,      // a kind's key that is about this host: where an object moves to, it may differ
 	PARAM_LIVE = 32,      // an output that is written in place: others read it meanwhile
+	PARAM_REST =
+	    64, // a PARAM_JSON: on the command line all keys that are no parameters', as an object of strings
 };
 
 struct param {

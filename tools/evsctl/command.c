@@ -95,6 +95,24 @@ const json_t *method_find(const json_t *methods, const char *object, const char 
 	return NULL;
 }
 
+// A verb may be of two words.
+const json_t *method_take(const json_t *methods, char *const *word, size_t n, size_t *n_used, struct err *e)
+{
+	const json_t *m;
+	char verb[64];
+	size_t i;
+
+	*n_used = 2;
+	snprintf(verb, sizeof(verb), "%s-%s", word[1], n > 2 ? word[2] : "");
+	json_array_foreach (methods, i, m) {
+		if (n > 2 && method_is_of(m, word[0]) && strcmp(method_verb(m), verb) == 0) {
+			*n_used = 3;
+			return m;
+		}
+	}
+	return method_find(methods, word[0], word[1], e);
+}
+
 const json_t *method_param(const json_t *method, const char *key)
 {
 	const json_t *p;
@@ -163,8 +181,25 @@ static json_t *value_of(const json_t *param, const char *word)
 	return json_sprintf("%s/%s", strcmp(here, "/") == 0 ? "" : here, word);
 }
 
+// One of the keys that the method's table does not know.
+static int take_rest(struct words *w, const json_t *method, const json_t *param, const char *word,
+		     struct err *e)
+{
+	const char *name = text_of(param, "name"), *key = w->rest;
+
+	w->rest = NULL;
+	if (!json_object_get(w->params, name))
+		json_object_set_new(w->params, name, json_object());
+	if (json_object_set_new(json_object_get(w->params, name), key, json_string(word)) < 0)
+		return err_set(e, -EINVAL, "%s: the value of %s is not valid UTF-8", method_title(method),
+			       key);
+	return 0;
+}
+
 static int take(struct words *w, const json_t *method, const json_t *param, const char *word, struct err *e)
 {
+	if (w->rest)
+		return take_rest(w, method, param, word, e);
 	if (json_object_set_new(w->params, text_of(param, "name"), value_of(param, word)) < 0)
 		return err_set(e, -EINVAL, "%s: the value of %s is not valid UTF-8", method_title(method),
 			       text_of(param, "name"));
@@ -191,12 +226,26 @@ static int key_unknown(const json_t *method, const char *word, struct err *e)
 	return err_set(e, -EINVAL, "%s: unknown key %s", method_title(method), word);
 }
 
+static const json_t *method_rest(const json_t *method)
+{
+	const json_t *p;
+	size_t i;
+
+	json_array_foreach (json_object_get(method, "params"), i, p)
+		if (is_set(p, "rest"))
+			return p;
+	return NULL;
+}
+
 static int take_key(struct words *w, const json_t *method, const char *word, struct err *e)
 {
 	const json_t *key = method_param(method, word);
 
-	if (!key)
-		return key_unknown(method, word, e);
+	if (!key) {
+		w->awaits = method_rest(method);
+		w->rest = w->awaits ? word : NULL;
+		return w->awaits ? 0 : key_unknown(method, word, e);
+	}
 	if (json_object_get(w->params, word))
 		return err_set(e, -EINVAL, "%s: %s is given twice", method_title(method), word);
 	if (is_set(key, "flag")) {

@@ -21,6 +21,8 @@ const char *method_title(const json_t *method); // "port add"; valid until the n
 
 // The method "object.verb", or a sentence that names what could have been meant.
 const json_t *method_find(const json_t *methods, const char *object, const char *verb, struct err *e);
+// The method that n >= 2 words begin with, and how many of them name it.
+const json_t *method_take(const json_t *methods, char *const *word, size_t n, size_t *n_used, struct err *e);
 const json_t *method_param(const json_t *method, const char *key); // by name, or NULL
 
 // How far a line of words has got.
@@ -29,6 +31,7 @@ struct words {
 	const json_t *awaits; // the parameter whose value comes next, NULL = none
 	const json_t *flag;   // the last word was this flag, whose value may come next
 	size_t n_positional;  // positional parameters passed
+	const char *rest;     // the key that is no parameter's, whose value comes next
 	bool keyed;           // a key has been seen: nothing positional comes any more
 };
 

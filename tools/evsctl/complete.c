@@ -144,9 +144,10 @@ bool complete_print(FILE *out, const json_t *methods, char *const *word, size_t 
 		offer_verbs(&c, word[0]);
 		offer_word(&c, "help");
 	} else if (!help) {
-		const json_t *method = method_find(methods, word[0], word[1], &e);
+		size_t n_used;
+		const json_t *method = method_take(methods, word, n - 1, &n_used, &e);
 		if (method)
-			offer_arguments(&c, method, word + 2, n - 3);
+			offer_arguments(&c, method, word + n_used, n - 1 - n_used);
 	}
 	return !c.file;
 }

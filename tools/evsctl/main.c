@@ -182,14 +182,15 @@ static bool has_output(const json_t *method)
 
 static enum outcome command_run(struct rpc *c, const struct args *a, const json_t *methods, struct err *e)
 {
-	const json_t *method = method_find(methods, a->word[0], a->word[1], e);
+	size_t n_used;
+	const json_t *method = method_take(methods, a->word, a->n_words, &n_used, e);
 	struct files files = {0};
 	enum outcome out = OUTCOME_FAILED;
 	json_t *params;
 
 	if (!method)
 		return OUTCOME_FAILED;
-	params = command_params(method, a->word + 2, a->n_words - 2, e);
+	params = command_params(method, a->word + n_used, a->n_words - n_used, e);
 	if (params && a->watch && (is_set(method, "write") || is_set(method, "stream") || has_output(method)))
 		err_set(e, -EINVAL, "%s %s: -w repeats only commands that read and end", a->word[0],
 			a->word[1]);

@@ -344,7 +344,7 @@ struct evs_extension {
 		      struct evs_why *why);
 	// [control] No worker is inside any more, nor will be.
 	void (*destroy)(void *self);
-	// [control] 0, or, where a step may be refused, refused with a sentence.
+	// [control] 0, or, where a step may be refused, refused with a sentence. Captures do not refuse.
 	int (*port)(void *self, uint32_t step, const struct evs_port *port, struct evs_why *why);
 	// [control] A property's new value, NULL = unset; of `port`, NULL = of the switch. `only_check`: whether it would be
 	// taken. Without this function every value that fits the description is.
