@@ -113,7 +113,8 @@ def test_evsctl_tells_each_wrong_parameter(filled):
 
     for method in filled.rpc.call("system.methods")["methods"]:
         everything = {p["name"]: good(p) for p in method["params"] if p["positional"]}
-        refused(words(method, required(method) | everything) + ["no-such-key", "1"], "no-such-key")
+        if not any(p.get("rest") for p in method["params"]):  # who takes all keys refuses them by itself
+            refused(words(method, required(method) | everything) + ["no-such-key", "1"], "no-such-key")
         for p in method["params"]:
             value = a_bad.get(p["type"]) or next(v for v in BAD[p["type"]] if v and isinstance(v, str))
             refused(words(method, required(method) | {p["name"]: value}), p["name"])

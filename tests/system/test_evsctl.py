@@ -79,7 +79,7 @@ def test_words_behind_two_dashes_are_values(daemon):
     ("port del vm1 -w", "port del: -w repeats only commands that read and end"),
     ("port show -x", "unknown option -x"),
     ("port show -t soon", "-t soon: give a number of seconds"),
-    ("config apply file /nonexistent/f", "config apply: cannot open /nonexistent/f for reading: no such file"),
+    ("config apply file /nonexistent/f", "config apply: file: cannot open /nonexistent/f for reading: no such file"),
 ])
 def test_bad_usage(daemon, words, sentence):
     err = refused(2, daemon, *words.split(" "))

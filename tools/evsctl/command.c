@@ -397,7 +397,8 @@ static int files_open(const json_t *method, const json_t *param, const char *pat
 
 		if (fd < 0) {
 			free(f->path[f->n]);
-			return err_set(e, -errno, "%s: cannot open %s for %s: %s", method_title(method), more,
+			return err_set(e, -errno, "%s: %s: cannot open %s for %s: %s", method_title(method),
+				       text_of(param, "name"), more,
 				       strcmp(text_of(param, "type"), "output") == 0 ? "writing" : "reading",
 				       err_name(errno));
 		}
