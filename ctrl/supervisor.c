@@ -314,7 +314,7 @@ static void end_print(int status, char *buf, size_t size)
 		snprintf(buf, size, "by signal %d (%s)%s", WTERMSIG(status), strsignal(WTERMSIG(status)),
 			 WCOREDUMP(status) ? ", core dumped" : "");
 	else
-		snprintf(buf, size, "with status %d", WEXITSTATUS(status));
+		snprintf(buf, size, "with status %d", WEXITSTATUS(status) & ~SWITCH_ENDS);
 }
 
 static bool is_end(int status, int by)

@@ -181,7 +181,7 @@ static void end_describe(int status)
 		err_set(&up.e, -EIO,
 			"upgrade: the new process ended with status %d before it could take over; its log "
 			"says why, if it is an evswitchd",
-			WEXITSTATUS(status));
+			WEXITSTATUS(status) & ~SWITCH_ENDS);
 }
 
 // What the supervisor says.

@@ -359,6 +359,8 @@ def test_a_guest_that_cannot_announce_itself_is_announced_by_rarp(site, rounds):
 def test_a_guest_announces_itself(site):
     b = site.hosts[1]
     guest = started(site, "vm1")[0]
+    # An address is announced once it is known to be nobody else's (RFC 4862, 5.4).
+    wait_for(lambda: "tentative" not in guest.run("ip -6 addr show"), 60, "the guest's addresses are its own")
     there = prepare(site, guest, b)
     there.monitor("migrate_set_parameter announce-rounds 1")
     wire = site.wire(b)
