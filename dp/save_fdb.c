@@ -18,14 +18,18 @@
 #include "ctrl/api/value.h"
 #include "port.h"
 #include "switch.h"
+#include "worker.h"
 #include "vlan_kind.h"
 
 #define STEP        256 // entries looked at, and so addresses of a record
 #define ADDRESS_LEN sizeof("02:00:00:00:00:01 4094 65535,")
 
+// By a worker's clock, which stamps what is learned and by which it ages (switch.c); without one nothing is learned.
 static uint32_t now_s(void)
 {
-	return time_ns() / 1000000000;
+	const struct worker *w = worker_first();
+
+	return w != NULL ? __atomic_load_n(&w->now_s, __ATOMIC_RELAXED) : (uint32_t)(time_ns() / 1000000000);
 }
 
 // "02:00:00:00:00:01 VLAN AGE,": as one text, since so many JSON values take more time than all else.
