@@ -144,6 +144,13 @@ static bool is_group(const uint8_t mac[6])
 	return mac[0] & 1;
 }
 
+static bool verdict_is_allowed(const struct ext *x, const struct walk *k, const struct evs_answer *a)
+{
+	if (a->verdict == EVS_DROP)
+		return x->is.kind != EVS_CAPTURE;
+	return a->verdict == EVS_PASS || (a->verdict == EVS_PACKETS && k->op != 0);
+}
+
 static bool sets_are_allowed(const struct ext *x, const struct evs_answer *a)
 {
 	return a->sets == 0 ||
@@ -183,8 +190,7 @@ enum drop ext_flow_in(struct walk *k, struct pkt *p, const void *arg)
 		return x->conf.fail_closed ? DROP_EXTENSION_GONE : DROP_NONE;
 	fields(x, k, p, &f);
 	ask(x, k, x->is.flow_in, &f, &a);
-	if ((a.verdict == EVS_DROP && x->is.kind == EVS_CAPTURE) || a.verdict > EVS_PACKETS ||
-	    (a.verdict == EVS_PACKETS && k->op == 0) || !sets_are_allowed(x, &a) ||
+	if (!verdict_is_allowed(x, k, &a) || !sets_are_allowed(x, &a) ||
 	    (a.chosen && x->is.kind != EVS_FORWARD)) {
 		breach(x, k);
 		return DROP_NONE;
@@ -228,8 +234,7 @@ enum drop ext_flow_out(struct walk *k, const struct pkt *p, const struct snap_po
 	fields(x, k, p, &f);
 	f.destination = dst->id;
 	ask(x, k, x->is.flow_out, &f, &a);
-	if ((a.verdict == EVS_DROP && x->is.kind == EVS_CAPTURE) || a.verdict > EVS_PACKETS ||
-	    (a.verdict == EVS_PACKETS && k->op == 0) || a.sets != 0 || a.chosen) {
+	if (!verdict_is_allowed(x, k, &a) || a.sets != 0 || a.chosen) {
 		breach(x, k);
 		return DROP_NONE;
 	}

@@ -325,3 +325,21 @@ void gring_pkt_bytes(const struct pkt *p, uint8_t *to)
 	}
 	ck_assert_uint_eq(sum, p->len);
 }
+
+void gring_expect_used(struct guest_ring *g, int id, uint32_t len)
+{
+	uint16_t used_id;
+	uint32_t used_len;
+
+	ck_assert(gring_used(g, &used_id, &used_len));
+	ck_assert_int_eq(used_id, id);
+	ck_assert_uint_eq(used_len, len);
+}
+
+void gring_expect_none_used(struct guest_ring *g)
+{
+	uint16_t id;
+	uint32_t len;
+
+	ck_assert(!gring_used(g, &id, &len));
+}

@@ -50,6 +50,8 @@ void gring_start_at(struct guest_ring *g, uint16_t at, bool wrap);
 int gring_add(struct guest_ring *g, const struct guest_buffer *b, uint16_t n, bool write, bool indirect);
 // The next used one. False: none.
 bool gring_used(struct guest_ring *g, uint16_t *id, uint32_t *len);
+void gring_expect_used(struct guest_ring *g, int id, uint32_t len); // the next one is this
+void gring_expect_none_used(struct guest_ring *g);
 
 // What the driver says of interrupts: any or none, or (event index) when the used entry `distance` from now
 // is passed.

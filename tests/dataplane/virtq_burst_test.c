@@ -34,24 +34,6 @@ static void pkts_make(int i, uint32_t len)
 	list[i] = &pkts[i];
 }
 
-static void expect_used(struct guest_ring *g, int id, uint32_t len)
-{
-	uint16_t used_id;
-	uint32_t used_len;
-
-	ck_assert(gring_used(g, &used_id, &used_len));
-	ck_assert_int_eq(used_id, id);
-	ck_assert_uint_eq(used_len, len);
-}
-
-static void expect_none_used(struct guest_ring *g)
-{
-	uint16_t id;
-	uint32_t len;
-
-	ck_assert(!gring_used(g, &id, &len));
-}
-
 // Unusual buffers
 
 enum odd { ODD_REGION, ODD_ISLAND, ODD_SEAM, ODD_CHAIN, ODD_TABLE, N_ODD };
@@ -104,11 +86,11 @@ static void take_several(bool packed, enum odd odd, int at)
 	ck_assert_uint_eq(gring_take(&worker, &g, pkts, SEVERAL), SEVERAL);
 	for (int i = 0; i < SEVERAL; i++)
 		expect_taken(&pkts[i], 60 + i * 100);
-	expect_none_used(&g);
+	gring_expect_none_used(&g);
 	gring_give_back(&g);
 	for (int i = 0; i < SEVERAL; i++)
-		expect_used(&g, id[i], 0);
-	expect_none_used(&g);
+		gring_expect_used(&g, id[i], 0);
+	gring_expect_none_used(&g);
 	gring_close(&g);
 }
 
@@ -126,11 +108,11 @@ static void put_several(bool packed, enum odd odd, int at)
 	}
 	ck_assert_uint_eq(gring_put(&g, list, SEVERAL), SEVERAL);
 	for (int i = 0; i < SEVERAL; i++) {
-		expect_used(&g, id[i], VIRTIO_NET_HEADER + pkts[i].len);
+		gring_expect_used(&g, id[i], VIRTIO_NET_HEADER + pkts[i].len);
 		gring_read(got, gpa[i] + VIRTIO_NET_HEADER, pkts[i].len);
 		ck_assert_mem_eq(got, bytes + VIRTIO_NET_HEADER, pkts[i].len);
 	}
-	expect_none_used(&g);
+	gring_expect_none_used(&g);
 	gring_close(&g);
 }
 
@@ -189,7 +171,7 @@ static void expect_fault_at(bool packed, int at, const struct bad *bad, bool wri
 
 		ck_assert(gring_used(&g, &id, &len));
 	}
-	expect_none_used(&g);
+	gring_expect_none_used(&g);
 	gring_close(&g);
 }
 

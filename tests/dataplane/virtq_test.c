@@ -45,24 +45,6 @@ static uint16_t cut(struct guest_buffer *b, uint64_t gpa, uint32_t len, uint32_t
 	return n;
 }
 
-static void expect_used(struct guest_ring *g, int id, uint32_t len)
-{
-	uint16_t used_id;
-	uint32_t used_len;
-
-	ck_assert(gring_used(g, &used_id, &used_len));
-	ck_assert_int_eq(used_id, id);
-	ck_assert_uint_eq(used_len, len);
-}
-
-static void expect_none_used(struct guest_ring *g)
-{
-	uint16_t id;
-	uint32_t len;
-
-	ck_assert(!gring_used(g, &id, &len));
-}
-
 // Taking
 
 static void expect_taken(struct guest_ring *g, const struct pkt *p, uint32_t frame)
@@ -89,10 +71,10 @@ static void take_one(struct guest_ring *g, const struct guest_buffer *b, uint16_
 		ck_assert_int_ge(id, 0);
 		ck_assert_uint_eq(gring_take(&worker, g, &p, 1), 1);
 		expect_taken(g, &p, frame);
-		expect_none_used(g);
+		gring_expect_none_used(g);
 		gring_give_back(g);
-		expect_used(g, id, 0);
-		expect_none_used(g);
+		gring_expect_used(g, id, 0);
+		gring_expect_none_used(g);
 	}
 }
 
@@ -156,7 +138,7 @@ START_TEST(tables_of_sent_frames_may_say_that_they_are_writable)
 	ck_assert_uint_eq(gring_take(&worker, &g, &p, 1), 1);
 	expect_taken(&g, &p, 200);
 	gring_give_back(&g);
-	expect_used(&g, id, 0);
+	gring_expect_used(&g, id, 0);
 	gring_close(&g);
 }
 END_TEST
@@ -254,8 +236,8 @@ static void put_one(struct guest_ring *g, struct pkt *p, uint64_t gpa, uint32_t 
 		int id = gring_add(g, b, cut(b, gpa, need + spare, first, step), true, indirect);
 
 		ck_assert_uint_eq(gring_put(g, &p, 1), 1);
-		expect_used(g, id, need);
-		expect_none_used(g);
+		gring_expect_used(g, id, need);
+		gring_expect_none_used(g);
 		gring_read(got, gpa, need);
 		ck_assert_mem_eq(got, want, need);
 		memory_fill(gpa, need); // and without the frame all is as it was
@@ -315,7 +297,7 @@ START_TEST(a_header_that_matches_is_left_alone)
 			int id = gring_add(&g, &b, 1, true, false);
 
 			ck_assert_uint_eq(gring_put(&g, &p, 1), 1);
-			expect_used(&g, id, 72);
+			gring_expect_used(&g, id, 72);
 			ck_assert_mem_eq(gring_va(b.gpa), want, sizeof(want));
 		}
 	}
@@ -337,16 +319,16 @@ static void mergeable_put(struct guest_ring *g, struct pkt *p, uint32_t room, ui
 		if (i + 1 < n) // not before the last one is there
 			ck_assert_uint_eq(gring_put(g, &p, 1), 0);
 	}
-	expect_none_used(g);
+	gring_expect_none_used(g);
 	ck_assert_uint_eq(gring_put(g, &p, 1), 1);
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t len = RTE_MIN(room, need - at);
 
-		expect_used(g, id[i], len);
+		gring_expect_used(g, id[i], len);
 		gring_read(got + at, GUEST_SEAM + i * 70000ull, len);
 		at += len;
 	}
-	expect_none_used(g);
+	gring_expect_none_used(g);
 	ck_assert_uint_eq(at, need);
 	header_expect(g, p, n, want);
 	ck_assert_mem_eq(got, want, g->q.header);
@@ -456,8 +438,8 @@ static void take_many(struct guest_ring *g, uint32_t n)
 		}
 		gring_give_back(g);
 		for (; completed < taken; completed++)
-			expect_used(g, ids[completed % 256], 0);
-		expect_none_used(g);
+			gring_expect_used(g, ids[completed % 256], 0);
+		gring_expect_none_used(g);
 	}
 }
 
@@ -496,10 +478,10 @@ static void put_many(struct guest_ring *g, uint32_t n)
 		n_put = gring_put(g, p, want);
 		ck_assert_uint_eq(n_put, RTE_MIN(want, posted - done));
 		for (uint16_t i = 0; i < n_put; i++, done++) {
-			expect_used(g, ids[done % 256], 64);
+			gring_expect_used(g, ids[done % 256], 64);
 			ck_assert_mem_eq(gring_va(room + done % 256 * 64) + 12, &done, sizeof(done));
 		}
-		expect_none_used(g);
+		gring_expect_none_used(g);
 	}
 }
 
